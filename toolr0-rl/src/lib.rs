@@ -1,1 +1,32 @@
-//! Being written.
+//! How does credit become an update, and how do the two roles alternate?
+//!
+//! Read in this order:
+//!
+//! - [`selfplay`]: the turns, and the one walk that both roles take;
+//! - [`policy`]: a role's language model, frozen to sample or trained;
+//! - [`advantage`], [`loss`], [`shaping`]: from rewards to slopes, in plain `f64`;
+//! - [`update`](mod@update): from slopes to new weights; with [`optim`] and [`schedule`];
+//! - [`kernels`]: the hot paths, each beside its definition;
+//! - [`sft`]: next-token training;
+//! - [`exam`]: the held-out measurement;
+//! - [`config`]: everything a run can be told.
+#![forbid(unsafe_code)]
+
+pub mod advantage;
+pub mod config;
+pub mod error;
+pub mod exam;
+pub mod kernels;
+pub mod loss;
+pub mod optim;
+pub mod policy;
+pub mod schedule;
+pub mod selfplay;
+pub mod sft;
+pub mod shaping;
+pub mod update;
+
+pub use config::RunConfig;
+pub use error::{Error, Result};
+pub use policy::{Agent, Group, Role, Rollout, Sampler};
+pub use selfplay::{Observer, SelfPlay};

@@ -1,0 +1,245 @@
+//! The flags, as they are typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Self-play for tool calling: a generator invents tasks, a solver learns from them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "toolr0",
+    version,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  toolr0 selfplay                       train the embedded base model, no download
+  toolr0 selfplay --seed 2 --out runs/two
+  toolr0 eval --model runs/two/solver   the exam of a trained solver
+  toolr0 configs                        the published set-ups"
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// What every command understands.
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Flags of every command.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Global {
+    /// No progress on stderr, only errors and the result
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// The last line of stdout is one JSON object with the result; no progress
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Worker threads; all processors if left out. Changes the time, never a result
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a generator and a solver against each other, and measure the solver
+    Selfplay(Selfplay),
+    /// Measure a model on the exam or on benchmark questions
+    Eval(Eval),
+    /// Work with benchmark files
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Score completions of a file by the rewards of one role
+    Score(Score),
+    /// Make the embedded base model again, from nothing
+    Bootstrap(Bootstrap),
+    /// List the embedded configurations, or print one
+    Configs(Configs),
+    /// Print the completions of a shell
+    Completions(Completions),
+}
+
+/// Flags of `selfplay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 selfplay
+  toolr0 selfplay --seed 1 --set selfplay.iterations=1 --set rl.learning_rate=1e-4
+  toolr0 selfplay --dry-run
+  toolr0 selfplay --model Qwen/Qwen2.5-1.5B-Instruct --config qwen2.5-1.5b
+  toolr0 selfplay --json | tail -n 1 | jq .exam.relative_gain
+
+Ctrl-C ends the run at the next step boundary and keeps both models; a second Ctrl-C ends it at once.")]
+pub(crate) struct Selfplay {
+    /// A folder in the Hugging Face layout, a hub id, or `embedded`; else what the configuration says
+    #[arg(long, value_name = "DIR_OR_HUB_ID")]
+    pub(crate) model: Option<String>,
+    /// A YAML file, or the name of an embedded one (see `toolr0 configs`); `nano` if left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<String>,
+    /// Set one key of the configuration, as in `rl.learning_rate=1e-4`; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Where every random number comes from; the same as `--set seed=N`
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The run directory, which must not exist or be empty; `runs/SEED-N` if left out
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Keep both models of every iteration, not only the last
+    #[arg(long)]
+    pub(crate) keep_iterations: bool,
+    /// Print the resolved configuration and a plan, and touch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 eval                                         the exam of the embedded base
+  toolr0 eval --model runs/0-1/solver --limit 100
+  toolr0 eval --set dev                               the set on which choices are made
+  toolr0 eval --model DIR --bench ../shared/bench --out answers.jsonl")]
+pub(crate) struct Eval {
+    /// A folder in the Hugging Face layout, a hub id, or `embedded`
+    #[arg(long, value_name = "DIR_OR_HUB_ID", default_value = crate::model::EMBEDDED)]
+    pub(crate) model: String,
+    /// A folder of `SUITE/SPLIT.jsonl` questions, instead of the exam
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bench: Option<PathBuf>,
+    /// Which held-out set, without `--bench`
+    #[arg(long, value_enum, default_value_t = HeldOut::Exam, conflicts_with = "bench")]
+    pub(crate) set: HeldOut,
+    /// Questions of each split, from its beginning; all of a benchmark and 300 of the exam if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Write every item with its answer and scores to this file, which must not exist
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) out: Option<PathBuf>,
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_new_tokens: u32,
+    /// How prompts are worded; `compact` for checkpoints of the embedded base, else `paper`, if left out
+    #[arg(long, value_enum)]
+    pub(crate) style: Option<Wording>,
+}
+
+/// A held-out set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HeldOut {
+    /// The exam, on which nothing may be tuned
+    Exam,
+    /// The development set, on which choices are made
+    Dev,
+}
+
+/// How prompts are worded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wording {
+    /// Full instructions with an example
+    Paper,
+    /// A few words, for models trained on exactly these
+    Compact,
+}
+
+/// Commands on benchmark files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Score recorded predictions
+    #[command(after_help = "\
+Example:
+  toolr0 bench score --bench ../shared/bench --predictions predictions.jsonl > scores.jsonl
+
+A line of the predictions is {\"id\": .., \"prediction\": [calls] or null}. A line of the output is {\"id\", \"ast_match\",
+\"bfcl_match\" (BFCL questions only), \"hammer_counts\"}, in the input's order.")]
+    Score {
+        /// A folder of `SUITE/SPLIT.jsonl` questions
+        #[arg(long, value_name = "DIR")]
+        bench: PathBuf,
+        /// The predictions; `-` is stdin
+        #[arg(long, value_name = "FILE")]
+        predictions: PathBuf,
+    },
+}
+
+/// Flags of `score`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 score --role solver --input completions.jsonl
+  toolr0 score --role generator --profile release --input - < tasks.jsonl
+
+solver: a line holds `gold`, `completion` and perhaps `tools`. generator: `completion` and perhaps `spec`.")]
+pub(crate) struct Score {
+    /// Whose completions they are
+    #[arg(long, value_enum)]
+    pub(crate) role: Side,
+    /// Whose rules are used
+    #[arg(long, value_enum, default_value_t = Rules::Strict)]
+    pub(crate) profile: Rules,
+    /// JSON lines; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+}
+
+/// Whose completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    /// Calls were asked for
+    Solver,
+    /// A task was asked for
+    Generator,
+}
+
+/// Whose rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rules {
+    /// Ours, with the faults of the public release corrected
+    Strict,
+    /// The public release's, for comparison
+    Release,
+}
+
+/// Flags of `bootstrap`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 bootstrap --seed 0 --out base
+  toolr0 bootstrap --out small --set steps=50 --set layers=2")]
+pub(crate) struct Bootstrap {
+    /// Where every random number comes from
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The folder of the new checkpoint, which must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Set one key of the recipe, as in `steps=50`; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Flags of `configs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 configs
+  toolr0 configs qwen2.5-1.5b > mine.yaml")]
+pub(crate) struct Configs {
+    /// The one to print
+    pub(crate) name: Option<String>,
+}
+
+/// Flags of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  toolr0 completions bash > ~/.local/share/bash-completion/completions/toolr0")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}

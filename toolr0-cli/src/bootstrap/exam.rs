@@ -1,0 +1,154 @@
+//! The held-out sets: the exam, and the development set on which choices are made.
+//!
+//! Both hold out three things at once: whole tool families, so that the verb and the noun of a tool were never seen
+//! together; argument values; and sentence patterns. Both follow the same law of specifications as self-play.
+
+use std::collections::HashSet;
+
+use toolr0_tools::Task;
+
+use super::corpus::{draw_task, nano_law};
+use super::lexicon::Split;
+use super::values::rng_of;
+
+/// `n` exam tasks of `seed`, no two with the same question. Nothing may be tuned on them.
+pub fn exam(seed: u64, n: usize) -> Vec<Task> {
+    held_out(seed, n, Split::Exam)
+}
+
+/// `n` tasks of the development set, which shares no family, value or sentence pattern with exam or training text.
+pub fn dev(seed: u64, n: usize) -> Vec<Task> {
+    held_out(seed, n, Split::Dev)
+}
+
+fn held_out(seed: u64, n: usize, split: Split) -> Vec<Task> {
+    let law = nano_law();
+    let mut seen = HashSet::with_capacity(n);
+    let mut tasks = Vec::with_capacity(n);
+    for i in 0.. {
+        if tasks.len() == n {
+            break;
+        }
+        let (_, task) = draw_task(&mut rng_of(seed, i), &law, split);
+        if seen.insert(task.question.clone()) {
+            tasks.push(task);
+        }
+    }
+    tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::bootstrap::corpus::{Corpus, CorpusConfig};
+    use crate::bootstrap::lexicon::lexicon;
+    use crate::bootstrap::writer::patterns;
+
+    /// The words of a text: runs of letters, digits and the signs that values hold inside. Two words are neighbours
+    /// if a single space parts them, which the second field says of a word and the one before it.
+    fn words(text: &str) -> Vec<(&str, bool)> {
+        let inside = |c: char| c.is_alphanumeric() || "@._-:".contains(c);
+        let mut words = Vec::new();
+        let (mut start, mut last_end) = (None, 0);
+        for (i, c) in text.char_indices().chain([(text.len(), ' ')]) {
+            match (inside(c), start) {
+                (true, None) => start = Some(i),
+                (false, Some(from)) => {
+                    let word =
+                        text[from..i].trim_end_matches(['.', ':', '-']).trim_start_matches(['.', ':', '-']);
+                    if !word.is_empty() {
+                        let at = word.as_ptr() as usize - text.as_ptr() as usize;
+                        words.push((word, text.get(last_end..at) == Some(" ")));
+                        last_end = at + word.len();
+                    }
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        words
+    }
+
+    /// Values that are more than one token to any tokenizer that splits digits: all strings, and numbers of three
+    /// digits or more. Smaller numbers and booleans cannot be held out.
+    fn long_values(tasks: &[Task]) -> HashSet<String> {
+        let values = tasks.iter().flat_map(|t| &t.gold).flat_map(|call| call.arguments.values());
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(n) => {
+                Some(n.to_string()).filter(|n| n.bytes().filter(u8::is_ascii_digit).count() > 2)
+            }
+            _ => None,
+        };
+        values.filter_map(text).collect()
+    }
+
+    /// The claim that the exam is held out, by search: no exam tool name, question, sentence pattern or value stands
+    /// anywhere in the training text, prompts and wrong answers included.
+    #[test]
+    fn nothing_of_the_exam_or_the_development_set_is_in_the_training_text() {
+        let held: Vec<Task> = exam(1, 400).into_iter().chain(dev(1, 400)).collect();
+        let values = long_values(&held);
+        let questions: HashSet<&str> = held.iter().map(|t| t.question.as_str()).collect();
+        let names: HashSet<&str> =
+            lexicon().families.iter().filter(|f| f.split != Split::Train).map(|f| f.name.as_str()).collect();
+        let patterns: Vec<_> = [patterns(Split::Dev), patterns(Split::Exam)].concat();
+        assert!(values.len() > 1000 && names.len() > 200);
+        let corpus = Corpus::new(1, CorpusConfig::default());
+        for i in 0..20_000 {
+            let document = corpus.document(i);
+            assert!(!questions.contains(document.task.question.as_str()));
+            let prompts = document.prompt.messages.iter().map(|m| &m.content);
+            for text in prompts.chain([&document.completion]) {
+                for pattern in &patterns {
+                    assert!(!text.contains(pattern), "`{pattern}` is in {text}");
+                }
+                let words = words(text);
+                for (from, &(first, _)) in words.iter().enumerate() {
+                    assert!(!names.contains(first), "`{first}` is in {text}");
+                    assert!(!values.contains(first), "`{first}` is in {text}");
+                    let mut phrase = first.to_owned();
+                    for &(next, _) in words[from + 1..].iter().take(3).take_while(|(_, near)| *near) {
+                        phrase.push(' ');
+                        phrase.push_str(next);
+                        assert!(!values.contains(&phrase), "`{phrase}` is in {text}");
+                    }
+                }
+            }
+        }
+        // A question that opens or goes on with a held-out pattern is in no text that lacks all patterns.
+        assert!(questions.iter().all(|q| patterns.iter().any(|p| q.contains(p))));
+    }
+
+    /// The search above would find what it looks for.
+    #[test]
+    fn the_search_finds_values_of_every_shape() {
+        let text =
+            r#"Go to New Oslo at 14:30, code QX-481. [{"date":"2026-03-05","n":148.75,"e":"a@b.com"}]"#;
+        let found: Vec<_> = words(text).into_iter().map(|(word, _)| word).collect();
+        for value in ["Oslo", "14:30", "QX-481", "2026-03-05", "148.75", "a@b.com"] {
+            assert!(found.contains(&value), "{value} in {found:?}");
+        }
+        assert_eq!(words("a b, c"), [("a", false), ("b", true), ("c", false)]);
+    }
+
+    #[test]
+    fn sets_are_functions_of_their_seed_without_repeats() {
+        assert_eq!(exam(3, 50), exam(3, 50));
+        assert_ne!(exam(3, 50), exam(4, 50));
+        let questions: HashSet<_> = dev(3, 200).into_iter().map(|t| t.question).collect();
+        assert_eq!(questions.len(), 200);
+    }
+
+    #[test]
+    fn the_exam_follows_the_law() {
+        let tasks = exam(9, 1000);
+        let share = |of: &dyn Fn(&Task) -> bool| tasks.iter().filter(|t| of(t)).count() as f64 / 1000.0;
+        // Standard deviation 0.012.
+        assert!((share(&|t| t.gold.len() == 2) - 0.18).abs() < 0.05);
+        assert!((share(&|t| t.question.contains("\nAgent: ")) - 0.10).abs() < 0.05);
+        assert!(tasks.iter().all(|t| (2..=4).contains(&t.tools.len())));
+    }
+}

@@ -1,0 +1,316 @@
+//! The base model, made from nothing: write the text, train the tokenizer, train the network.
+//!
+//! Two phases of ordinary next-token training. A warm-up on random token sequences that repeat themselves, since
+//! nothing but repetition is to be learned there and copying is what the rest stands on; then the documents.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use toolr0_model::checkpoint::Checkpoint;
+use toolr0_model::config::{Architecture, ModelConfig, WeightDtype};
+use toolr0_model::decoder::{snapshot, trainable};
+use toolr0_model::rng::{Stream, uniform_f64};
+use toolr0_model::weights::{Tensors, expected_tensors};
+use toolr0_model::{CausalLm, ChatTemplate, Tokenizer};
+use toolr0_rl::optim::{AdamW, AdamWConfig, Gradients};
+use toolr0_rl::schedule::{Decay, Schedule};
+use toolr0_rl::sft::{Example, accumulate};
+
+use super::corpus::{Corpus, CorpusConfig, Document};
+use super::tokenizer;
+
+/// The recipe of the base model. The default is the shipped one's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BootstrapConfig {
+    /// Tokens of the vocabulary, at most 2,048.
+    pub vocab: usize,
+    /// Documents the tokenizer is trained on.
+    pub tokenizer_documents: u64,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Width of the MLP.
+    pub intermediate: usize,
+    /// Tokens of one update.
+    pub batch_tokens: usize,
+    /// Updates on repeated random sequences.
+    pub warmup_steps: u64,
+    /// Updates on documents.
+    pub steps: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// The optimiser.
+    pub adamw: AdamWConfig,
+    /// The text.
+    pub corpus: CorpusConfig,
+}
+
+impl Default for BootstrapConfig {
+    fn default() -> Self {
+        Self {
+            vocab: 1024,
+            tokenizer_documents: 8000,
+            hidden: 192,
+            layers: 4,
+            heads: 6,
+            kv_heads: 2,
+            intermediate: 512,
+            batch_tokens: 4096,
+            warmup_steps: 80,
+            steps: 1250,
+            learning_rate: 3e-3,
+            adamw: AdamWConfig { beta2: 0.98, weight_decay: 0.1, ..AdamWConfig::default() },
+            corpus: CorpusConfig::default(),
+        }
+    }
+}
+
+/// What a training run tells while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Updates done, of both phases.
+    pub step: u64,
+    /// Updates in all.
+    pub steps: u64,
+    /// Loss of the last update, nats per token.
+    pub loss: f64,
+    /// Tokens trained on so far.
+    pub tokens: u64,
+}
+
+/// Makes a base model from `seed`. The same seed and recipe give the same weights on the same machine.
+pub fn bootstrap(seed: u64, recipe: &BootstrapConfig, progress: &mut dyn FnMut(Progress)) -> Result<Checkpoint> {
+    let root = Stream::root(seed).child("bootstrap");
+    let corpus = Corpus::new(root.child("corpus").seed(), recipe.corpus.clone());
+    // The tokenizer sees what the network will see, from the far end of the numbering.
+    let texts = (0..recipe.tokenizer_documents).map(|i| {
+        let document = corpus.document(u64::MAX - i);
+        let messages = document.prompt.messages.iter().map(|m| m.content.as_str());
+        messages.chain([document.completion.as_str()]).collect::<Vec<_>>().join("\n")
+    });
+    let tokenizer_json = tokenizer::train(texts, recipe.vocab)?;
+    let tokenizer_config = tokenizer::config_json();
+    let here = Path::new("bootstrap");
+    let tokenizer = Tokenizer::from_json(tokenizer_json.as_str(), here)?;
+    let template = ChatTemplate::from_config_json(&tokenizer_config, here)?;
+    let id = |token: &str| tokenizer.id(token).with_context(|| format!("the new tokenizer lost `{token}`"));
+    let (eos, pad) = (id("<|im_end|>")?, id("<|endoftext|>")?);
+
+    let config = ModelConfig {
+        architecture: Architecture::Qwen2,
+        vocab_size: tokenizer.n_ids(),
+        hidden: recipe.hidden,
+        layers: recipe.layers,
+        heads: recipe.heads,
+        kv_heads: recipe.kv_heads,
+        head_dim: recipe.hidden / recipe.heads,
+        intermediate: recipe.intermediate,
+        rms_eps: 1e-6,
+        rope_theta: 1_000_000.0, // slow pairs compare tokens wherever they stand
+        rope_scaling: None,
+        tie_word_embeddings: true,
+        qkv_bias: true,
+        qk_norm: false,
+        max_position: 2048,
+        eos_token_ids: vec![eos],
+        bos_token_id: None,
+        pad_token_id: Some(pad),
+        initializer_range: 0.05,
+        dtype: WeightDtype::F16,
+    };
+    config.validate(here)?;
+    let params = trainable(&initial(&config, root.child("weights"))?)?;
+    let model = CausalLm::from_params(&config, &params)?;
+
+    let mut optimizer = AdamW::new(recipe.adamw.clone());
+    let steps = recipe.warmup_steps + recipe.steps;
+    let schedule = Schedule { warmup: 50, decay: Decay::Cosine, floor: 0.02 };
+    let (mut next, mut tokens) = (0u64, 0u64);
+    for step in 0..steps {
+        let examples = if step < recipe.warmup_steps {
+            repeats(&mut root.child("repeats").child(step).rng(), config.vocab_size, recipe.batch_tokens)
+        } else {
+            documents(&corpus, &mut next, &tokenizer, &template, recipe.batch_tokens)?
+        };
+        tokens += examples.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
+        let mut grads = Gradients::default();
+        let stats = accumulate(&model, &params, &examples, 1.0, &mut grads)?;
+        optimizer.step(&params, &grads, recipe.learning_rate * schedule.factor(step, steps))?;
+        progress(Progress { step: step + 1, steps, loss: stats.loss, tokens });
+    }
+    Ok(Checkpoint::new(config, snapshot(&params)?, &tokenizer_json, &tokenizer_config, here)?)
+}
+
+/// Fresh weights: norms 1, biases 0, projections normal, those that write to the residual stream smaller by
+/// `sqrt(2 layers)`, as in GPT-2; then [`lay_copy_circuit`].
+fn initial(config: &ModelConfig, stream: Stream) -> Result<Tensors> {
+    let mut values: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+    for (name, shape) in expected_tensors(config) {
+        let n: usize = shape.iter().product();
+        let fresh = if name.ends_with("norm.weight") {
+            vec![1.0; n]
+        } else if name.ends_with(".bias") {
+            vec![0.0; n]
+        } else {
+            let writes = name.contains("o_proj") || name.contains("down_proj");
+            let depth = if writes { (2.0 * config.layers as f64).sqrt() } else { 1.0 };
+            normal(&mut stream.child(name.as_str()).rng(), n, config.initializer_range / depth)
+        };
+        values.insert(name, (shape, fresh));
+    }
+    lay_copy_circuit(config, &mut values);
+    let tensor = |(name, (shape, x))| Ok((name, Tensor::from_vec::<Vec<usize>, f32>(x, shape, &Device::Cpu)?));
+    values.into_iter().map(tensor).collect()
+}
+
+/// Lays an induction circuit into the first two layers: what a small model finds last, and copying stands on.
+///
+/// Layer 0 has heads that look 1, 2 and 3 tokens back and write what they see beside the token's own identity; heads
+/// of layer 1 look for the place whose predecessor is the current token (and, in the second group, whose predecessor's
+/// predecessor is the previous one) and raise the token that stands there (Olsson et al., 2022, arXiv:2209.11895).
+/// Ordinary training then takes it from there and is free to change every weight.
+///
+/// The residual stream is parted for this: half of it holds the token, a sixth each the tokens 1, 2 and 3 back.
+fn lay_copy_circuit(config: &ModelConfig, values: &mut BTreeMap<String, (Vec<usize>, Vec<f32>)>) {
+    let (c, d, group) = (config.hidden, config.head_dim, config.heads / config.kv_heads);
+    let own = c / 2; // dimensions of a token's own identity
+    let back = c / 6; // dimensions for each of the tokens before it
+    if config.layers < 2 || config.kv_heads < 2 || group < 3 || d != back {
+        return; // Another shape: training finds its own circuit.
+    }
+    let mut edit = |layer: usize, name: &str, f: &mut dyn FnMut(usize, usize) -> Option<f32>| {
+        let key = format!("model.layers.{layer}.self_attn.{name}");
+        if let Some((shape, x)) = values.get_mut(&key) {
+            let cols = shape.get(1).copied().unwrap_or(1);
+            for (i, x) in x.iter_mut().enumerate() {
+                if let Some(value) = f(i / cols, i % cols) {
+                    *x = value;
+                }
+            }
+        }
+    };
+    // Layer 0: `q = a (cos o w, -sin o w)` and `k = a (1, 0)` in each rotary pair of frequency `w` score
+    // `a^2 sum cos((distance - o) w)`, which is largest at distance `o`.
+    const STRENGTH: f32 = 6.0;
+    let frequency = config.inv_freq();
+    edit(0, "q_proj.bias", &mut |row, _| {
+        let (head, dim) = (row / d, row % d);
+        let angle = (head + 1) as f32 * frequency[dim % (d / 2)];
+        (head < group).then(|| STRENGTH * if dim < d / 2 { angle.cos() } else { -angle.sin() })
+    });
+    edit(0, "k_proj.bias", &mut |row, _| (row < d / 2).then_some(STRENGTH));
+    // What they read is a slice of identity, what they write their own sixth. Three slices are folded into one.
+    edit(0, "v_proj.weight", &mut |row, col| (row < d).then(|| if col < own && col % d == row { 1.0 } else { 0.0 }));
+    edit(0, "o_proj.weight", &mut |row, col| {
+        let head = col / d;
+        (head < group).then(|| if row == own + head * back + col % d { 0.06 } else { 0.0 })
+    });
+    // Layer 1: only slow rotary pairs compare tokens wherever they stand.
+    let slow = d / 4;
+    let pair = |dim: usize| {
+        let (half, i) = (dim / (d / 2), dim % (d / 2));
+        (i >= d / 2 - slow).then(|| 2 * (i - (d / 2 - slow)) + half)
+    };
+    // `want(group, index)`: which dimension of the past a key's index compares, and how far back.
+    let compared = |g: usize, index: usize| match (g, index < slow) {
+        (0, _) => (0, index),
+        (_, true) => (0, 2 * slow + index),
+        (_, false) => (1, index),
+    };
+    const SHARP: f32 = 1.6;
+    edit(1, "q_proj.weight", &mut |row, col| {
+        let (head, dim) = (row / d, row % d);
+        let index = pair(dim)?;
+        let (steps, slot) = compared(head / group, index);
+        let hit = match steps {
+            0 => col < own && col % d == slot % d,
+            _ => col == own + (steps - 1) * back + slot % d,
+        };
+        Some(if hit { SHARP } else { 0.0 })
+    });
+    edit(1, "k_proj.weight", &mut |row, col| {
+        let index = pair(row % d)?;
+        let (steps, slot) = compared(row / d, index);
+        Some(if col == own + steps * back + slot % d { SHARP } else { 0.0 })
+    });
+    edit(1, "v_proj.weight", &mut |row, col| {
+        Some(if col == (row / d) * (own / config.kv_heads) + row % d { 1.0 } else { 0.0 })
+    });
+    edit(1, "o_proj.weight", &mut |row, col| {
+        let g = col / d / group;
+        Some(if row == g * (own / config.kv_heads) + col % d { 0.06 } else { 0.0 })
+    });
+    // A token's identity lies in its own half.
+    if let Some((_, x)) = values.get_mut(toolr0_model::weights::EMBEDDING) {
+        for row in x.chunks_exact_mut(c) {
+            row[own..].iter_mut().for_each(|x| *x *= 0.1);
+        }
+    }
+}
+
+/// Normal numbers by Box and Muller.
+fn normal(rng: &mut ChaCha8Rng, n: usize, deviation: f64) -> Vec<f32> {
+    let draw = |_| {
+        let (u, v) = (1.0 - uniform_f64(rng), uniform_f64(rng));
+        ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos() * deviation) as f32
+    };
+    (0..n).map(draw).collect()
+}
+
+/// Random sequences that are said again: the loss is on the repetition.
+fn repeats(rng: &mut ChaCha8Rng, vocab: usize, budget: usize) -> Vec<Example> {
+    let mut examples = Vec::new();
+    let mut tokens = 0;
+    while tokens < budget {
+        let n = 12 + (uniform_f64(rng) * 60.0) as usize;
+        let once: Vec<u32> = (0..n).map(|_| (uniform_f64(rng) * vocab as f64) as u32).collect();
+        tokens += 2 * n;
+        examples.push(Example { tokens: [once.as_slice(), &once].concat(), loss_from: n + 1 });
+    }
+    examples
+}
+
+/// The next documents that fit the budget, and the number of the first that did not.
+fn documents(
+    corpus: &Corpus,
+    next: &mut u64,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    budget: usize,
+) -> Result<Vec<Example>> {
+    let ahead: Vec<Example> = (*next..*next + 64)
+        .into_par_iter()
+        .map(|i| example(&corpus.document(i), tokenizer, template))
+        .collect::<Result<_>>()?;
+    let mut tokens = 0;
+    let mut examples = Vec::new();
+    for example in ahead {
+        tokens += example.tokens.len();
+        if budget < tokens && !examples.is_empty() {
+            break;
+        }
+        examples.push(example);
+        *next += 1;
+    }
+    Ok(examples)
+}
+
+/// A document as tokens: the rendered prompt, then the completion and the end of the turn, which carry the loss.
+pub fn example(document: &Document, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Example> {
+    let prompt = template.render(&document.prompt.messages, None, true, &Default::default())?;
+    let mut tokens = tokenizer.encode(&prompt)?;
+    let loss_from = tokens.len();
+    tokens.extend(tokenizer.encode(&format!("{}<|im_end|>", document.completion))?);
+    Ok(Example { tokens, loss_from })
+}

@@ -1,0 +1,215 @@
+//! `toolr0 selfplay`: the main job.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use toolr0_model::rng::Stream;
+use toolr0_rl::exam::pass_at;
+use toolr0_rl::selfplay::{Iteration, Observer, Phase, Record};
+use toolr0_rl::{RunConfig, Sampler, SelfPlay};
+
+use crate::args::{Global, Selfplay};
+use crate::base::exam_questions;
+use crate::config::{self, Setup};
+use crate::model::{self, EMBEDDED};
+use crate::plan::{self, Plan};
+use crate::report::{ExamResult, RunResult, exam_table};
+use crate::run_dir::{Log, RunDir};
+use crate::stop::{INTERRUPTED, Stop};
+use crate::ui::{Screen, out};
+
+/// Runs, or says what a run would do.
+pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
+    let clock = Instant::now();
+    let (source, text) = config::read(args.config.as_deref().unwrap_or(config::DEFAULT))?;
+    let Setup { model, run } = config::resolve(&source, &text, &args.set, args.seed)?;
+    let model = args.model.clone().or(model).unwrap_or_else(|| EMBEDDED.to_owned());
+    let path = args.out.clone().unwrap_or_else(|| RunDir::next_free(run.seed));
+    RunDir::refuse_taken(&path)?;
+    if args.dry_run {
+        dry_run(&model, &run, global)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let mut screen = Screen::new(global);
+    if args.config.is_none() && model != EMBEDDED {
+        screen.warn(
+            "nano.yaml is made for the embedded base; `toolr0 configs` lists the set-ups for other checkpoints",
+        );
+    }
+    let checkpoint = model::load(&model, &screen)?;
+    let questions = exam_questions(run.exam.items);
+    let game = SelfPlay::new(&run, &checkpoint, &questions)?;
+    let stop = Stop::listen()?;
+    let dir = RunDir::create(&path)?;
+    dir.text("config.yaml", &config::to_yaml(&model, &run)?)?;
+    dir.checkpoint("generator", &checkpoint)?;
+    dir.checkpoint("solver", &checkpoint)?;
+    let log = Log::create(&dir.path().join("metrics.jsonl"))?;
+    screen.say(&format!("{model}, seed {}, to {}", run.seed, path.display()));
+
+    let headroom = match run.exam.pass_at {
+        0 => None,
+        k if questions.is_empty() => {
+            screen.warn(&format!("pass@{k} needs an exam, and exam.items is 0"));
+            None
+        }
+        k => {
+            screen.begin(&format!("base  pass@{k}"), 1);
+            let sampler = Sampler::new(&checkpoint, run.rl.max_rows)?;
+            let stream = Stream::root(run.seed).child("headroom");
+            let share = pass_at(&sampler, &questions, run.style, k, run.exam.max_new_tokens, stream)?;
+            screen.advance(1, &format!("{:.1} %", 100.0 * share));
+            Some((k, share))
+        }
+    };
+
+    let iterations = run.selfplay.iterations;
+    let dir = std::cell::RefCell::new(dir);
+    let mut watcher = Watcher { screen, log, stop, dir: &dir, iterations, shown: Shown::default() };
+    let mut keep = |iteration: &Iteration<'_>| {
+        let dir = dir.borrow();
+        let folder = format!("iteration-{}", iteration.number);
+        dir.lines(&format!("{folder}/tasks.jsonl"), iteration.tasks)?;
+        let (generator, solver) = (iteration.generator.checkpoint()?, iteration.solver.checkpoint()?);
+        dir.checkpoint("generator", &generator)?;
+        dir.checkpoint("solver", &solver)?;
+        if args.keep_iterations {
+            dir.checkpoint(&format!("{folder}/generator"), &generator)?;
+            dir.checkpoint(&format!("{folder}/solver"), &solver)?;
+        }
+        Ok(())
+    };
+    let ended = game.run(&mut watcher, &mut keep);
+    let Watcher { mut screen, .. } = watcher;
+    screen.end();
+    let dir_text = path.display().to_string();
+    let kept = dir.borrow().is_kept();
+    let outcome = ended.with_context(|| match kept {
+        true => format!("the run failed; what was done before is in {dir_text}"),
+        false => "the run failed before its first record; nothing was kept".to_owned(),
+    })?;
+
+    let dir = dir.into_inner();
+    if outcome.stopped {
+        // What was learned since the last finished iteration.
+        dir.checkpoint("generator", &outcome.generator)?;
+        dir.checkpoint("solver", &outcome.solver)?;
+    }
+    let result = RunResult {
+        version: env!("CARGO_PKG_VERSION"),
+        model,
+        seed: run.seed,
+        seconds: clock.elapsed().as_secs_f64(),
+        out: dir_text.clone(),
+        stopped: outcome.stopped,
+        exam: ExamResult::new(&outcome.exams, headroom),
+    };
+    dir.text("result.json", &format!("{}\n", serde_json::to_string_pretty(&result)?))?;
+    if global.json {
+        out(&format!("{}\n", serde_json::to_string(&result)?))?;
+    } else {
+        let table = result.exam.as_ref().map_or_else(String::new, exam_table);
+        out(&format!("{table}{:.1} s; models, tasks and metrics are in {dir_text}\n", result.seconds))?;
+    }
+    if outcome.stopped {
+        screen.warn(&format!(
+            "ended early, after {} of {iterations} iterations; both models as they are now are in {dir_text}",
+            outcome.iterations
+        ));
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dry_run(model: &str, run: &RunConfig, global: Global) -> Result<()> {
+    let shape = model::shape(model)?;
+    let plan = Plan::new(run, shape.as_ref());
+    if global.json {
+        return out(&format!("{}\n", json!({"model": model, "config": run, "plan": plan})));
+    }
+    out(&format!("{}\n{}", config::to_yaml(model, run)?, plan::text(&plan)))
+}
+
+/// Shows the run and writes its log.
+struct Watcher<'a> {
+    screen: Screen,
+    log: Log,
+    stop: Stop,
+    dir: &'a std::cell::RefCell<RunDir>,
+    iterations: usize,
+    shown: Shown,
+}
+
+/// Running means of a phase, the last steps counting most: a single step of a small batch says little.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    reward: Option<f64>,
+    rate: Option<f64>,
+}
+
+impl Shown {
+    fn add(&mut self, reward: f64, rate: Option<f64>) {
+        let mix = |old: Option<f64>, new: f64| Some(old.map_or(new, |old| 0.8 * old + 0.2 * new));
+        self.reward = mix(self.reward, reward);
+        if let Some(rate) = rate {
+            self.rate = mix(self.rate, rate);
+        }
+    }
+
+    fn note(self) -> Option<String> {
+        let rate = self.rate.map_or("-".to_owned(), |rate| format!("{rate:.2}"));
+        self.reward.map(|reward| format!("reward {reward:.2}  p-hat {rate}"))
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn begin(&mut self, phase: Phase, iteration: usize, n: usize) {
+        self.shown = Shown::default();
+        let name = match phase {
+            Phase::Generator => "generator learns",
+            Phase::Candidates => "candidates",
+            Phase::Verification => "verification",
+            Phase::Solver => "solver learns",
+            Phase::Exam => "exam",
+        };
+        let title = match iteration {
+            0 => format!("base  {name}"),
+            _ => format!("{iteration}/{}  {name}", self.iterations),
+        };
+        self.screen.begin(&title, n);
+    }
+
+    fn advance(&mut self, done: usize, note: &str) {
+        match self.shown.note() {
+            Some(running) => self.screen.advance(done, &running),
+            None => self.screen.advance(done, note),
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> toolr0_rl::Result<()> {
+        self.log.push(record)?;
+        self.dir.borrow_mut().keep();
+        match record {
+            Record::Step(step) => self.shown.add(step.reward, step.success_rate),
+            Record::Dataset(data) => {
+                self.screen.end();
+                let funnel = data.funnel.to_string();
+                funnel.lines().for_each(|line| self.screen.say(&format!("  {line}")));
+                self.screen.say(&format!("  {} tasks, mean p-hat {:.2}", data.tasks, data.success_rate));
+                if data.tasks == 0 {
+                    self.screen
+                        .warn("no task was left for the solver, which does not learn in this iteration");
+                }
+            }
+            Record::Exam { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.asked()
+    }
+}

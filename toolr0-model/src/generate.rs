@@ -1,0 +1,223 @@
+//! Completions: many prompts, several samples of each, one batch.
+//!
+//! A prompt is prefilled once and its samples share its cache. Rows that finish leave the batch and waiting samples
+//! take their place (continuous batching). Every sample has its own random stream and its own bits: what it becomes
+//! does not depend on who else is in the batch, on `max_rows`, or on threads.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::decoder::CausalLm;
+use crate::error::{Error, Result};
+use crate::kernels::attention::SequenceKv;
+use crate::kernels::with_values;
+use crate::rng::{ChaCha8Rng, Stream};
+use crate::sampler::{SamplingConfig, Scratch, sample};
+use crate::tokenizer::{Incremental, Tokenizer};
+
+/// Why a completion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model wrote an end-of-text id, which is the completion's last token.
+    Eos,
+    /// A stop string appeared.
+    Stop,
+    /// The budget of tokens was spent.
+    Length,
+}
+
+/// What a model wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// Token ids, the end-of-text id included.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token when it was drawn, nats, at the sampling temperature over the whole vocabulary.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// A prompt and the random streams of the samples wanted of it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Token ids of the rendered prompt, at least one.
+    pub prompt: Vec<u32>,
+    /// One stream per sample.
+    pub streams: Vec<Stream>,
+}
+
+/// Settings of [`generate`] that change speed and memory, never results.
+#[derive(Clone, Copy, Debug)]
+pub struct Batching {
+    /// Rows decoded together.
+    pub max_rows: usize,
+    /// Prompt tokens prefilled together.
+    pub max_prefill: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { max_rows: 128, max_prefill: 4096 }
+    }
+}
+
+struct Row {
+    request: usize,
+    sample: usize,
+    cache: SequenceKv,
+    rng: ChaCha8Rng,
+    text: Incremental,
+    next: u32,
+    done: Completion,
+}
+
+/// Draws completions; entry `[r][s]` belongs to stream `s` of request `r`.
+///
+/// `model` is best a [`CausalLm::frozen`] copy. `progress` is called with the number of samples that have finished.
+/// When it returns `false`, sampling stops and unfinished samples are returned as they are.
+///
+/// # Errors
+///
+/// If a setting is out of range or a prompt is empty, or the model's arithmetic fails: logits that are NaN, a token
+/// outside the vocabulary.
+pub fn generate(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    eos: &[u32],
+    requests: &[Request],
+    config: &SamplingConfig,
+    batching: Batching,
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Vec<Vec<Completion>>> {
+    config.validate()?;
+    if let Some(at) = requests.iter().position(|r| r.prompt.is_empty()) {
+        return Err(Error::Sampling { key: "prompt", reason: format!("of request {at} holds no token") });
+    }
+    let empty = || Completion { tokens: Vec::new(), logprobs: Vec::new(), finish: Finish::Length };
+    let mut out: Vec<Vec<Completion>> =
+        requests.iter().map(|r| r.streams.iter().map(|_| empty()).collect()).collect();
+    let mut waiting: VecDeque<usize> = (0..requests.len()).filter(|r| !requests[*r].streams.is_empty()).collect();
+    let mut rows: Vec<Row> = Vec::new();
+    let mut finished = 0;
+    loop {
+        let free = batching.max_rows.max(1).saturating_sub(rows.len());
+        rows.extend(admit(model, requests, &mut waiting, free, batching, config)?);
+        if rows.is_empty() {
+            return Ok(out);
+        }
+        step(model, tokenizer, eos, config, &mut rows)?;
+        let before = finished;
+        rows.retain_mut(|row| {
+            let over = row.done.finish != Finish::Length || config.max_new_tokens <= row.done.tokens.len();
+            if over {
+                finished += 1;
+                out[row.request][row.sample] = std::mem::replace(&mut row.done, empty());
+            }
+            !over
+        });
+        if finished != before && !progress(finished) {
+            for row in rows {
+                out[row.request][row.sample] = row.done;
+            }
+            return Ok(out);
+        }
+    }
+}
+
+/// Prefills waiting prompts while their samples fit (one at least, if the batch is empty) and draws first tokens.
+fn admit(
+    model: &CausalLm,
+    requests: &[Request],
+    waiting: &mut VecDeque<usize>,
+    mut free: usize,
+    batching: Batching,
+    config: &SamplingConfig,
+) -> Result<Vec<Row>> {
+    let empty_batch = free == batching.max_rows.max(1);
+    let (mut taken, mut tokens): (Vec<usize>, usize) = (Vec::new(), 0);
+    while let Some(&next) = waiting.front() {
+        let Request { prompt, streams } = &requests[next];
+        let fits = streams.len() <= free && tokens + prompt.len() <= batching.max_prefill;
+        if !fits && !(taken.is_empty() && empty_batch) {
+            break;
+        }
+        free = free.saturating_sub(streams.len());
+        tokens += prompt.len();
+        taken.push(next);
+        waiting.pop_front();
+    }
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    // All but the last prompt token go into the shared cache; each row then feeds the last one itself.
+    let mut caches: Vec<SequenceKv> = taken.iter().map(|_| model.new_cache(None)).collect();
+    let heads: Vec<&[u32]> = taken.iter().map(|r| &requests[*r].prompt[..requests[*r].prompt.len() - 1]).collect();
+    let new: Vec<usize> = heads.iter().map(|h| h.len()).collect();
+    if new.iter().any(|n| *n != 0) {
+        let mut rows: Vec<&mut SequenceKv> = caches.iter_mut().collect();
+        model.forward_cached(&heads.concat(), &mut rows, &new)?;
+    }
+    let mut out = Vec::new();
+    for (request, cache) in taken.into_iter().zip(caches) {
+        let cache = Arc::new(cache);
+        let Request { prompt, streams } = &requests[request];
+        for (sample, stream) in streams.iter().enumerate() {
+            out.push(Row {
+                request,
+                sample,
+                cache: model.new_cache(Some(cache.clone())),
+                rng: stream.rng(),
+                text: Incremental::new(false),
+                next: prompt[prompt.len() - 1],
+                done: Completion {
+                    tokens: Vec::with_capacity(config.max_new_tokens.min(1024)),
+                    logprobs: Vec::new(),
+                    finish: Finish::Length,
+                },
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// One token for every row.
+fn step(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    eos: &[u32],
+    config: &SamplingConfig,
+    rows: &mut [Row],
+) -> Result<()> {
+    let tokens: Vec<u32> = rows.iter().map(|row| row.next).collect();
+    let new = vec![1; rows.len()];
+    let hidden = {
+        let mut caches: Vec<&mut SequenceKv> = rows.iter_mut().map(|row| &mut row.cache).collect();
+        model.forward_cached(&tokens, &mut caches, &new)?
+    };
+    let logits = model.logits(&hidden)?;
+    let v = model.config().vocab_size;
+    with_values(&logits.contiguous()?, |logits| {
+        rows.par_iter_mut().zip(logits.par_chunks(v)).with_min_len(4).try_for_each_init(
+            Scratch::default,
+            |scratch, (row, logits)| {
+                let drawn = sample(logits, config, &mut row.rng, scratch)?;
+                row.next = drawn.token;
+                row.done.tokens.push(drawn.token);
+                row.done.logprobs.push(drawn.logprob);
+                if eos.contains(&drawn.token) {
+                    row.done.finish = Finish::Eos;
+                } else if !config.stop.is_empty() {
+                    row.text.push(tokenizer, drawn.token)?;
+                    if row.text.find_stop(&config.stop).is_some() {
+                        row.done.finish = Finish::Stop;
+                    }
+                }
+                Ok(())
+            },
+        )
+    })?
+}

@@ -1,0 +1,349 @@
+//! `C = A B`, with each element of `C` summed in one fixed order.
+//!
+//! A library product picks its blocking, and thereby the order of its sums, from the shape of the whole batch:
+//! a row then has other bits alone than among others, and a sampler's log-probability differs from its
+//! trainer's. Here element `(i, j)` is `sum over k-blocks of (fused multiply-adds over k, in order)`, with
+//! [`BLOCK_K`] a constant, so it depends on row `i` of `A` and column `j` of `B` and on nothing else: not on the
+//! other rows, not on threads. It also keeps its speed at few rows, where decoding lives.
+//!
+//! The shape is the usual one (Goto and van de Geijn, 2008): `B` in panels of [`NR`] columns, `A` in panels of
+//! [`MR`] rows, and a micro kernel whose accumulators stay in registers, in safe Rust that the compiler vectorises.
+
+use rayon::prelude::*;
+
+/// Rows of the micro kernel's tile: as many as the vector registers hold.
+pub const MR: usize = if cfg!(target_feature = "avx512f") { 8 } else { 4 };
+/// Columns of the micro kernel's tile: two vectors.
+pub const NR: usize = 2 * WIDTH;
+/// Terms summed in registers before they are added to `C`. A constant, whatever the shape: see the module's page.
+pub const BLOCK_K: usize = 512;
+
+#[cfg(target_feature = "avx512f")]
+const WIDTH: usize = 16;
+#[cfg(not(target_feature = "avx512f"))]
+const WIDTH: usize = 8;
+
+/// Below this many multiply-adds a product runs on the caller's thread: waking others costs more.
+const SERIAL: usize = 1 << 17;
+
+/// A matrix seen through strides: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Mat<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Mat<'a> {
+    /// A row-major matrix.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not `rows * cols` long.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a ({rows}, {cols}) matrix");
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transpose, without a copy.
+    pub fn t(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    fn at(&self, i: usize, j: usize) -> f32 {
+        self.data[i * self.row_stride + j * self.col_stride]
+    }
+}
+
+/// A right-hand side laid out for the micro kernel: per block of `k`, panels of [`NR`] columns, zero-padded.
+///
+/// Weights that stay the same over many products (sampling) are packed once.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    k: usize,
+    n: usize,
+    data: Vec<f32>,
+}
+
+impl Packed {
+    /// Packs `b`, `(k, n)`.
+    pub fn new(b: Mat<'_>) -> Self {
+        let (k, n) = (b.rows, b.cols);
+        let panels = n.div_ceil(NR);
+        let mut data = vec![0.0; k * panels * NR];
+        for (block, data) in data.chunks_mut(BLOCK_K * panels * NR).enumerate() {
+            let k0 = block * BLOCK_K;
+            let depth = BLOCK_K.min(k - k0);
+            let pack = |(panel, out): (usize, &mut [f32])| pack_columns(b, k0, panel * NR, out);
+            if data.len() < SERIAL {
+                data.chunks_mut(depth * NR).enumerate().for_each(pack);
+            } else {
+                data.par_chunks_mut(depth * NR).enumerate().for_each(pack);
+            }
+        }
+        Self { k, n, data }
+    }
+
+    /// Rows of the matrix that was packed.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of the matrix that was packed.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+}
+
+/// Copies `out.len() / NR` rows of `b` from row `k0`, columns from `j0`, into one panel.
+fn pack_columns(b: Mat<'_>, k0: usize, j0: usize, out: &mut [f32]) {
+    let width = NR.min(b.cols - j0);
+    if b.col_stride == 1 {
+        for (p, row) in out.chunks_exact_mut(NR).enumerate() {
+            let from = (k0 + p) * b.row_stride + j0;
+            row[..width].copy_from_slice(&b.data[from..from + width]);
+        }
+    } else {
+        let depth = out.len() / NR;
+        for j in 0..width {
+            let from = (j0 + j) * b.col_stride + k0 * b.row_stride;
+            if b.row_stride == 1 {
+                for (p, x) in b.data[from..from + depth].iter().enumerate() {
+                    out[p * NR + j] = *x;
+                }
+            } else {
+                (0..depth).for_each(|p| out[p * NR + j] = b.at(k0 + p, j0 + j));
+            }
+        }
+    }
+}
+
+/// Copies rows `i0..i0 + height` of `a`, columns `k0..k0 + depth`, into panels of [`MR`] rows, zero-padded.
+fn pack_rows(a: Mat<'_>, i0: usize, height: usize, k0: usize, depth: usize, out: &mut Vec<f32>) {
+    out.clear();
+    out.resize(height.div_ceil(MR) * MR * depth, 0.0);
+    for (panel, out) in out.chunks_exact_mut(MR * depth).enumerate() {
+        let i0 = i0 + panel * MR;
+        let rows = MR.min(height - panel * MR);
+        if a.col_stride == 1 {
+            for i in 0..rows {
+                let from = (i0 + i) * a.row_stride + k0;
+                for (p, x) in a.data[from..from + depth].iter().enumerate() {
+                    out[p * MR + i] = *x;
+                }
+            }
+        } else {
+            for (p, out) in out.chunks_exact_mut(MR).enumerate() {
+                let from = i0 * a.row_stride + (k0 + p) * a.col_stride;
+                if a.row_stride == 1 {
+                    out[..rows].copy_from_slice(&a.data[from..from + rows]);
+                } else {
+                    (0..rows).for_each(|i| out[i] = a.at(i0 + i, k0 + p));
+                }
+            }
+        }
+    }
+}
+
+type Vector = [f32; WIDTH];
+
+#[inline(always)]
+fn fma(a: f32, b: &Vector, mut c: Vector) -> Vector {
+    for j in 0..WIDTH {
+        c[j] = a.mul_add(b[j], c[j]);
+    }
+    c
+}
+
+/// One tile: `sum_p a[p, i] * b[p, j]` over the panels' depth, in order.
+// Not inlined: the compiler keeps the accumulators in registers only in a function of their own.
+#[inline(never)]
+fn tile(a: &[f32], b: &[f32], out: &mut [[Vector; 2]; MR]) {
+    let mut acc = [[[0.0f32; WIDTH]; 2]; MR];
+    let (a, b) = (a.as_chunks::<MR>().0, b.as_chunks::<WIDTH>().0.as_chunks::<2>().0);
+    for (a, [b0, b1]) in a.iter().zip(b) {
+        // Written out: the compiler keeps the accumulators in registers only when no index is a variable.
+        macro_rules! rows {
+            ($($i:literal)*) => { $(
+                acc[$i][0] = fma(a[$i], b0, acc[$i][0]);
+                acc[$i][1] = fma(a[$i], b1, acc[$i][1]);
+            )* };
+        }
+        rows!(0 1 2 3);
+        #[cfg(target_feature = "avx512f")]
+        rows!(4 5 6 7);
+    }
+    *out = acc;
+}
+
+/// `out = a b`, or `out += a b` where `add` is set. `a`: `(m, k)`; `out`: `(m, n)`, row-major.
+///
+/// # Panics
+///
+/// If the shapes do not fit.
+pub fn matmul_packed(a: Mat<'_>, b: &Packed, out: &mut [f32], add: bool) {
+    let (m, n, k) = (a.rows, b.n, b.k);
+    assert_eq!((a.cols, out.len()), (k, m * n), "({m}, {}) times ({k}, {n})", a.cols);
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 && !add {
+        out.fill(0.0);
+    }
+    let threads = rayon::current_num_threads();
+    // Rows a thread takes at a time: few enough to share the work evenly, enough to use a panel of `b` often.
+    let rows = (m.div_ceil(threads * 4)).next_multiple_of(MR).clamp(2 * MR, 128);
+    let work = |(chunk, out): (usize, &mut [f32])| {
+        multiply_rows(a, b, chunk * rows, out, add);
+    };
+    if m * n * k < SERIAL || threads == 1 {
+        out.chunks_mut(rows * n).enumerate().for_each(work);
+    } else {
+        out.par_chunks_mut(rows * n).enumerate().for_each(work);
+    }
+}
+
+fn multiply_rows(a: Mat<'_>, b: &Packed, i0: usize, out: &mut [f32], add: bool) {
+    let (n, height) = (b.n, out.len() / b.n);
+    let panels = n.div_ceil(NR);
+    let mut left = Vec::new();
+    let mut acc = [[[0.0; WIDTH]; 2]; MR];
+    for (block, right) in b.data.chunks(BLOCK_K * panels * NR).enumerate() {
+        let depth = right.len() / (panels * NR);
+        pack_rows(a, i0, height, block * BLOCK_K, depth, &mut left);
+        let add = add || block > 0;
+        for (panel, right) in right.chunks_exact(depth * NR).enumerate() {
+            let j0 = panel * NR;
+            let width = NR.min(n - j0);
+            for (strip, left) in left.chunks_exact(depth * MR).enumerate() {
+                tile(left, right, &mut acc);
+                let from = strip * MR * n;
+                for (row, acc) in out[from..].chunks_mut(n).take(MR).zip(&acc) {
+                    let row = &mut row[j0..j0 + width];
+                    let acc = acc.as_flattened();
+                    if add {
+                        row.iter_mut().zip(acc).for_each(|(x, y)| *x += y);
+                    } else {
+                        row.copy_from_slice(&acc[..width]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `out = a b`, or `out += a b` where `add` is set, for a right-hand side that is used once.
+///
+/// # Panics
+///
+/// If the shapes do not fit.
+pub fn matmul(a: Mat<'_>, b: Mat<'_>, out: &mut [f32], add: bool) {
+    matmul_packed(a, &Packed::new(b), out, add);
+}
+
+/// The definition, in `f64`. `a`: `(m, k)`, `b`: `(k, n)`; returns `(m, n)`.
+pub fn reference(a: Mat<'_>, b: Mat<'_>) -> Vec<f64> {
+    let mut out = Vec::with_capacity(a.rows * b.cols);
+    for i in 0..a.rows {
+        for j in 0..b.cols {
+            out.push((0..a.cols).map(|p| f64::from(a.at(i, p)) * f64::from(b.at(p, j))).sum());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn noise(n: usize, seed: u32) -> Vec<f32> {
+        let mut s = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
+        (0..n)
+            .map(|_| {
+                s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (s >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn check(m: usize, k: usize, n: usize, ta: bool, tb: bool) {
+        let (da, db) = (noise(m * k, 1), noise(k * n, 2));
+        let a = if ta { Mat::new(&da, k, m).t() } else { Mat::new(&da, m, k) };
+        let b = if tb { Mat::new(&db, n, k).t() } else { Mat::new(&db, k, n) };
+        let want = reference(a, b);
+        let mut got = vec![7.0; m * n];
+        matmul(a, b, &mut got, false);
+        for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+            assert!((f64::from(*g) - w).abs() <= 1e-5 * (k as f64).sqrt() + 1e-6, "({m},{k},{n}) [{i}]: {g} {w}");
+        }
+        let before = got.clone();
+        matmul(a, b, &mut got, true);
+        for (g, b) in got.iter().zip(&before) {
+            assert!((g - 2.0 * b).abs() <= 1e-4 * b.abs().max(1.0));
+        }
+    }
+
+    #[test]
+    fn corners() {
+        for (m, k, n) in [(1, 1, 1), (8, 3, 32), (9, 512, 33), (3, 513, 5), (1, 1025, 70), (70, 5, 1), (2, 0, 3)] {
+            for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+                check(m, k, n, ta, tb);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn agrees_with_the_definition(m in 1usize..70, k in 1usize..90, n in 1usize..90, ta: bool, tb: bool) {
+            check(m, k, n, ta, tb);
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_among_others() {
+        let (m, k, n) = (37, 600, 100);
+        let (a, b) = (noise(m * k, 3), noise(k * n, 4));
+        let b = Packed::new(Mat::new(&b, n, k).t());
+        let mut all = vec![0.0; m * n];
+        matmul_packed(Mat::new(&a, m, k), &b, &mut all, false);
+        for i in [0, 8, 36] {
+            let mut one = vec![0.0; n];
+            matmul_packed(Mat::new(&a[i * k..(i + 1) * k], 1, k), &b, &mut one, false);
+            assert_eq!(one, all[i * n..(i + 1) * n]);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (m, k, n) = (200, 64, 96);
+        let (a, b) = (noise(m * k, 5), noise(k * n, 6));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut out = vec![0.0; m * n];
+            pool.install(|| matmul(Mat::new(&a, m, k), Mat::new(&b, k, n), &mut out, false));
+            out
+        };
+        assert_eq!(run(1), run(3));
+    }
+}

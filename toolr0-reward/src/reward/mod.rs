@@ -1,0 +1,60 @@
+//! How good is a completion? Named terms that sum to a total.
+//!
+//! [`generator_reward`] pays for format, validity and curriculum value, [`solver_reward`] for format and accuracy,
+//! each term from 0 to 1. A term that could not be measured makes the reward *unscorable*: it has no total and must
+//! not enter a baseline, since a crashed judge is not a bad task.
+
+mod generator;
+mod solver;
+
+use serde::{Deserialize, Serialize};
+
+pub use generator::{Curriculum, CurriculumWeights, GeneratorConfig, ValidityWeights, generator_reward};
+pub use solver::{FormatWeights, SolverConfig, solver_reward};
+
+use crate::fault::Fault;
+
+/// One named term of a reward, already weighted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Term {
+    /// `format`, `validity`, `curriculum` or `accuracy`.
+    pub name: &'static str,
+    /// Reward units; `None` if it could not be measured.
+    pub value: Option<f64>,
+}
+
+/// The reward of one completion.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reward {
+    /// The terms, in a fixed order for each role.
+    pub terms: Vec<Term>,
+    /// The first thing that the completion got wrong, if it did.
+    pub fault: Option<Fault>,
+}
+
+impl Reward {
+    /// The sum of the terms; `None` if one of them could not be measured.
+    pub fn total(&self) -> Option<f64> {
+        self.terms.iter().map(|term| term.value).sum()
+    }
+
+    /// Whether a term could not be measured, so that the completion has no total.
+    pub fn unscorable(&self) -> bool {
+        self.terms.iter().any(|term| term.value.is_none())
+    }
+
+    /// One term by name; `None` if there is no such term or it could not be measured.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.terms.iter().find(|term| term.name == name)?.value
+    }
+}
+
+/// Every weight of both roles' rewards.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardConfig {
+    /// The generator's.
+    pub generator: GeneratorConfig,
+    /// The solver's.
+    pub solver: SolverConfig,
+}

@@ -1,0 +1,156 @@
+//! The generator: a [`TaskSpec`] in, four tagged blocks out.
+
+use toolr0_tools::{Prompt, Task, TaskSpec, ToolCall, ToolSpec};
+
+use super::{Blocks, Style, calls, calls_json, tools, tools_json};
+use crate::fault::{Block, Fault};
+
+/// A task in the format that [`Style::Paper`] asks for; a test parses it.
+const EXAMPLE: &str = r#"<think>The user should need one lookup. A second tool is close but not right.</think>
+<question>What will the weather be like in Lisbon for the next 3 days?</question>
+<available_tools>[{"name":"get_forecast","description":"Forecast the weather of a city for some days ahead.","parameters":{"city":{"type":"string","description":"Name of the city."},"days":{"type":"integer","description":"How many days ahead."}},"required":["city","days"]},{"name":"get_air_quality","description":"Measure how clean the air of a city is now.","parameters":{"city":{"type":"string","description":"Name of the city."}},"required":["city"]}]</available_tools>
+<tool_call_answer>[{"name":"get_forecast","arguments":{"city":"Lisbon","days":3}}]</tool_call_answer>"#;
+
+/// What is asked of the generator.
+pub fn prompt(spec: &TaskSpec, style: Style) -> Prompt {
+    let TaskSpec { domain, context, n_tools, n_calls } = spec;
+    let control = format!("domain: {domain}\ncontext: {context}\ntools: {n_tools}\ncalls: {n_calls}");
+    match style {
+        Style::Compact => Prompt::new("Invent a task.", control),
+        Style::Paper => {
+            let s = |n: usize| if n == 1 { "" } else { "s" };
+            let system = format!(
+                "You write practice tasks for an assistant that answers by calling tools. First reason in private, \
+                 then write one task.\n\n\
+                 Task specification\n{control}\n\n\
+                 Rules\n\
+                 1. Offer exactly {n_tools} tool{}, each with its own name, purpose and arguments. One tool, or one \
+                 per call, serves the request; the others are near it but would not do.\n\
+                 2. The request is served by exactly {n_calls} tool call{}, in the order in which the user asks.\n\
+                 3. Stay within the domain.\n\
+                 4. With the context multi_turn, the question is a short conversation, one line a turn, each \
+                 beginning with `User:` or `Agent:`, and the last turn is the user's. With single_turn it is one \
+                 message of a user.\n\
+                 5. Arguments are flat: strings, integers, numbers or booleans, never lists or objects.\n\
+                 6. Every value of an argument stands in the question as the user would say it. Give every required \
+                 argument, and none that the tool does not name.\n\
+                 7. The question sounds like a person with a need. It names no tool, no JSON and none of these \
+                 rules.\n\n\
+                 Write these four blocks and nothing else. A tool is an object with name, description, parameters \
+                 (each with type and description) and required; a call is an object with name and arguments.\n\n\
+                 Example, for the specification domain: weather, context: single_turn, tools: 2, calls: 1\n{EXAMPLE}",
+                s(*n_tools),
+                s(*n_calls),
+            );
+            Prompt::new(system, "Write one new task that follows the specification.")
+        }
+    }
+}
+
+/// A completion that [`parse`] reads back as `task`, with tools in the flat layout.
+///
+/// # Examples
+///
+/// ```
+/// use toolr0_reward::{tools::{Task, ToolCall, ToolSpec}, wire::generator};
+/// let task = Task {
+///     question: "What time is it?".into(),
+///     tools: vec![ToolSpec::new("get_time", "Tell the time.", Default::default(), &[])],
+///     gold: vec![ToolCall::new("get_time", Default::default())],
+/// };
+/// assert_eq!(generator::parse(&generator::write("easy", &task)), Ok(task));
+/// ```
+pub fn write(think: &str, task: &Task) -> String {
+    format!(
+        "<think>{think}</think><question>{}</question><available_tools>{}</available_tools>\
+         <tool_call_answer>{}</tool_call_answer>",
+        task.question,
+        tools_json(&task.tools, Style::Compact),
+        calls_json(&task.gold),
+    )
+}
+
+/// What each block of a completion holds, or why it does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The reasoning.
+    pub think: Result<String, Fault>,
+    /// The question.
+    pub question: Result<String, Fault>,
+    /// The menu.
+    pub tools: Result<Vec<ToolSpec>, Fault>,
+    /// The calls.
+    pub gold: Result<Vec<ToolCall>, Fault>,
+}
+
+impl Draft {
+    /// The task, if question, menu and calls could be read. The reasoning is not part of a task.
+    ///
+    /// # Errors
+    ///
+    /// The first block's [`Fault`], in the order in which the blocks are written.
+    pub fn task(self) -> Result<Task, Fault> {
+        // A repeated or misplaced `<think>` is a fault of the text, an absent one only costs reward.
+        if let Err(fault @ (Fault::RepeatedBlock { .. } | Fault::MisplacedBlock { .. })) = self.think {
+            return Err(fault);
+        }
+        Ok(Task { question: self.question?, tools: self.tools?, gold: self.gold? })
+    }
+}
+
+/// Reads every block on its own, for rewards that pay per block.
+///
+/// # Errors
+///
+/// [`Fault::TooLong`]; every other fault belongs to a block.
+pub fn read(text: &str) -> Result<Draft, Fault> {
+    let blocks = Blocks::scan(text)?;
+    Ok(Draft {
+        think: blocks.get(Block::Think).map(str::to_owned),
+        question: blocks.get(Block::Question).map(str::to_owned),
+        tools: blocks.get(Block::AvailableTools).and_then(tools::read),
+        gold: blocks.get(Block::ToolCallAnswer).and_then(calls::read),
+    })
+}
+
+/// Reads a completion as a task. Each block stands once, in order; `<think>` may be left out.
+///
+/// # Errors
+///
+/// The first [`Fault`].
+pub fn parse(text: &str) -> Result<Task, Fault> {
+    read(text)?.task()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use toolr0_tools::Context;
+
+    fn spec() -> TaskSpec {
+        TaskSpec { domain: "travel".into(), context: Context::SingleTurn, n_tools: 3, n_calls: 1 }
+    }
+
+    #[test]
+    fn the_example_in_the_prompt_is_read() {
+        let prompt = prompt(&spec(), Style::Paper);
+        let system = &prompt.messages[0].content;
+        let task = parse(&system[system.find("<think>").unwrap()..]).unwrap();
+        assert_eq!((task.tools.len(), task.gold.len()), (2, 1));
+        let spec = TaskSpec { domain: "weather".into(), n_tools: 2, ..spec() };
+        let verify = |task: &Task| crate::verify::verify(task, &spec, &Default::default());
+        // It is a sound task, but not a new one.
+        assert_eq!(verify(&task), Err(Fault::Placeholder));
+        assert_eq!(verify(&parse(&write("a", &task).replace("Lisbon", "Porto")).unwrap()), Ok(()));
+        for part in ["domain: travel", "tools: 3", "exactly 3 tools", "exactly 1 tool call,"] {
+            assert!(system.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn the_compact_prompt_is_short() {
+        let prompt = prompt(&spec(), Style::Compact);
+        assert_eq!(prompt.messages[0].content, "Invent a task.");
+        assert_eq!(prompt.messages[1].content, "domain: travel\ncontext: single_turn\ntools: 3\ncalls: 1");
+    }
+}

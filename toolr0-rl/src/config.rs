@@ -1,0 +1,286 @@
+//! Everything a self-play run can be told. The defaults are the paper's (Tool-R0, arXiv:2602.21320, table 4).
+//!
+//! A run reads one of these, checks it once ([`RunConfig::check`]) and saves it, resolved, beside its results.
+
+use serde::{Deserialize, Serialize};
+use toolr0_curriculum::{Bands, Frontier, Mix, Order, Rounding, SpecTables};
+use toolr0_model::SamplingConfig;
+use toolr0_reward::{RewardConfig, Style};
+
+use crate::advantage::AdvantageConfig;
+use crate::error::{Error, Result};
+use crate::loss::GrpoConfig;
+use crate::optim::AdamWConfig;
+use crate::schedule::Schedule;
+
+/// A whole run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Where every random number comes from. Default 0.
+    pub seed: u64,
+    /// How prompts are worded: `paper`, or `compact` for models of a few million parameters.
+    pub style: Style,
+    /// How often and how long the two roles take turns.
+    pub selfplay: SelfPlayConfig,
+    /// The law of task specs: domains, contexts, calls, menus. What is left out is the paper's.
+    pub spec: SpecTables,
+    /// The generator's rollouts.
+    pub generator: RolloutConfig,
+    /// The solver's rollouts.
+    pub solver: RolloutConfig,
+    /// How the solver is probed for the difficulty of a task.
+    pub probe: ProbeConfig,
+    /// The band of success rates that is worth most.
+    pub frontier: Frontier,
+    /// The weights of both rewards.
+    pub reward: RewardConfig,
+    /// How tasks become a curriculum.
+    pub dataset: DatasetConfig,
+    /// How credit becomes an update.
+    pub rl: RlConfig,
+    /// The held-out measurement.
+    pub exam: ExamConfig,
+}
+
+/// The turns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelfPlayConfig {
+    /// Rounds of generator, dataset, solver. Default 3.
+    pub iterations: usize,
+    /// Updates of the generator per iteration; 0 leaves it only prompted. Default 50.
+    pub generator_steps: usize,
+    /// Updates of the solver per iteration. Default 50.
+    pub solver_steps: usize,
+}
+
+impl Default for SelfPlayConfig {
+    fn default() -> Self {
+        Self { iterations: 3, generator_steps: 50, solver_steps: 50 }
+    }
+}
+
+/// How many completions a step draws, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutConfig {
+    /// Prompts per step. Default 8 (32 completions; the paper's generator takes 6, hence 24).
+    pub prompts: usize,
+    /// Completions per prompt. Default 4.
+    pub group_size: usize,
+    /// Peak learning rate of this role; without it, that of `rl`.
+    pub learning_rate: Option<f64>,
+    /// How they are drawn. Default temperature 1, at most 2,048 tokens.
+    pub sampling: SamplingConfig,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self { prompts: 8, group_size: 4, learning_rate: None, sampling: sampling(1.0, 2048) }
+    }
+}
+
+fn sampling(temperature: f64, max_new_tokens: usize) -> SamplingConfig {
+    SamplingConfig { temperature, max_new_tokens, ..SamplingConfig::default() }
+}
+
+/// How the frozen solver is probed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeConfig {
+    /// Samples per task, `K`. Default 8.
+    pub samples: usize,
+    /// How they are drawn. Default temperature 0.7, at most 2,048 tokens.
+    pub sampling: SamplingConfig,
+    /// How the judge answers. Default temperature 0.1, at most 16 tokens.
+    pub judge_sampling: SamplingConfig,
+    /// How often the judge is asked again after an unreadable reply. Default 3 tries; then its score is unknown.
+    pub judge_tries: usize,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self {
+            samples: 8,
+            sampling: sampling(0.7, 2048),
+            judge_sampling: sampling(0.1, 16),
+            judge_tries: 3,
+        }
+    }
+}
+
+/// How candidates become the solver's tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatasetConfig {
+    /// Completions drawn from the generator. Default 10,000.
+    pub candidates: usize,
+    /// How they are drawn. Default temperature 0.7, at most 4,096 tokens.
+    pub sampling: SamplingConfig,
+    /// Solver samples per candidate for cross-verification and difficulty. Default 10.
+    pub samples: usize,
+    /// Temperature of those samples. Default 0.7: the release's 0.001 made ten copies of one answer (fault 8).
+    pub temperature: f64,
+    /// The least share of samples that must equal the gold calls. Default 0.2.
+    pub agreement: f64,
+    /// Tasks kept. Default 2,000.
+    pub tasks: usize,
+    /// Shares of easy, medium and hard tasks. Default 20, 50, 30 %.
+    pub mix: Mix,
+    /// Success rates at which easy and hard begin.
+    pub bands: Bands,
+    /// How shares become whole tasks.
+    pub rounding: Rounding,
+    /// The order in which training sees them. Default easy to hard.
+    pub order: Order,
+}
+
+impl Default for DatasetConfig {
+    fn default() -> Self {
+        Self {
+            candidates: 10_000,
+            sampling: sampling(0.7, 4096),
+            samples: 10,
+            temperature: 0.7,
+            agreement: toolr0_curriculum::pool::AGREEMENT,
+            tasks: 2000,
+            mix: Mix::default(),
+            bands: Bands::default(),
+            rounding: Rounding::default(),
+            order: Order::default(),
+        }
+    }
+}
+
+/// How credit becomes an update.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RlConfig {
+    /// Peak learning rate. Default 1e-6.
+    pub learning_rate: f64,
+    /// How it moves over the steps of one phase. Default a line down to 0, without warm-up.
+    pub schedule: Schedule,
+    /// The loss.
+    pub loss: GrpoConfig,
+    /// What a reward is compared with.
+    pub advantage: AdvantageConfig,
+    /// The optimiser.
+    pub adamw: AdamWConfig,
+    /// Updates on the same rollouts. Default 1.
+    pub epochs: usize,
+    /// Tokens of one micro-batch: bounds the memory of a step, changes results by rounding alone. Default 16,384.
+    pub micro_batch_tokens: usize,
+    /// Rows decoded together: bounds memory, changes nothing else. Default 128.
+    pub max_rows: usize,
+    /// Whether completions that ran out of tokens carry no loss. Default false.
+    pub mask_truncated: bool,
+    /// The control: advantages are dealt out at random among the completions of a step. Default false.
+    pub shuffle_advantages: bool,
+}
+
+impl Default for RlConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-6,
+            schedule: Schedule::default(),
+            loss: GrpoConfig::default(),
+            advantage: AdvantageConfig::default(),
+            adamw: AdamWConfig::default(),
+            epochs: 1,
+            micro_batch_tokens: 16_384,
+            max_rows: 128,
+            mask_truncated: false,
+            shuffle_advantages: false,
+        }
+    }
+}
+
+/// The held-out measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExamConfig {
+    /// Questions. Default 400; 0 skips the exam.
+    pub items: usize,
+    /// Longest answer, in tokens. Default 512.
+    pub max_new_tokens: usize,
+    /// Samples at temperature 1 per question for pass@k of the base; 0 skips it. Default 0.
+    pub pass_at: usize,
+}
+
+impl Default for ExamConfig {
+    fn default() -> Self {
+        Self { items: 400, max_new_tokens: 512, pass_at: 0 }
+    }
+}
+
+impl RunConfig {
+    /// Checks every range and that no option is set that would have no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the key, or what the parts' own checks return.
+    pub fn check(&self) -> Result<()> {
+        let least = |option: &'static str, value: usize, least: usize| match value < least {
+            true => Err(Error::Config { option, expected: format!("at least {least}"), got: value.to_string() }),
+            false => Ok(()),
+        };
+        let share = |option: &'static str, value: f64| match (0.0..=1.0).contains(&value) {
+            false => Err(Error::Config { option, expected: "0 to 1".into(), got: value.to_string() }),
+            true => Ok(()),
+        };
+        least("selfplay.iterations", self.selfplay.iterations, 1)?;
+        least("generator.prompts", self.generator.prompts, 1)?;
+        least("generator.group_size", self.generator.group_size, 2)?;
+        least("solver.prompts", self.solver.prompts, 1)?;
+        least("solver.group_size", self.solver.group_size, 2)?;
+        least("probe.samples", self.probe.samples, 1)?;
+        least("dataset.candidates", self.dataset.candidates, 1)?;
+        least("dataset.samples", self.dataset.samples, 1)?;
+        least("dataset.tasks", self.dataset.tasks, 1)?;
+        least("rl.epochs", self.rl.epochs, 1)?;
+        least("rl.micro_batch_tokens", self.rl.micro_batch_tokens, 1)?;
+        least("rl.max_rows", self.rl.max_rows, 1)?;
+        least("exam.max_new_tokens", self.exam.max_new_tokens, 1)?;
+        share("dataset.agreement", self.dataset.agreement)?;
+        let rates = [
+            ("rl.learning_rate", Some(self.rl.learning_rate)),
+            ("generator.learning_rate", self.generator.learning_rate),
+            ("solver.learning_rate", self.solver.learning_rate),
+        ];
+        for (option, rate) in rates {
+            if rate.is_some_and(|r| !(0.0..=1.0).contains(&r)) {
+                let got = rate.unwrap_or(f64::NAN).to_string();
+                return Err(Error::Config { option, expected: "0 to 1".into(), got });
+            }
+        }
+        for (sampling, name) in [
+            (&self.generator.sampling, "generator.sampling.temperature"),
+            (&self.solver.sampling, "solver.sampling.temperature"),
+        ] {
+            sampling.validate()?;
+            // Greedy rollouts of one prompt are all alike: no group would ever have a signal.
+            if sampling.temperature == 0.0 {
+                return Err(Error::Config { option: name, expected: "more than 0".into(), got: "0".into() });
+            }
+            // The trainer scores tokens under the distribution they were drawn from.
+            if sampling.temperature != self.rl.loss.temperature {
+                return Err(Error::Config {
+                    option: name,
+                    expected: format!("rl.loss.temperature, {}", self.rl.loss.temperature),
+                    got: sampling.temperature.to_string(),
+                });
+            }
+        }
+        self.probe.sampling.validate()?;
+        self.probe.judge_sampling.validate()?;
+        self.dataset.sampling.validate()?;
+        self.rl.loss.check()?;
+        self.rl.advantage.check()
+    }
+
+    /// Whether the judge has a say in the generator's reward.
+    pub fn judged(&self) -> bool {
+        0.0 < self.reward.generator.curriculum && 0.0 < self.reward.generator.curriculum_weights.semantic
+    }
+}

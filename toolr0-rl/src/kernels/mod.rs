@@ -1,0 +1,4 @@
+//! The hot paths of training, each beside its definition.
+
+pub mod adamw;
+pub mod token_logprobs;

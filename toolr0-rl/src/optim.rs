@@ -1,0 +1,152 @@
+//! Gradients gathered over micro-batches, clipped by their global norm, and AdamW.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, InplaceOp1, Layout};
+use serde::{Deserialize, Serialize};
+use toolr0_model::Params;
+use toolr0_model::kernels::with_values;
+
+use crate::error::{Error, Result};
+use crate::kernels::adamw::{self, Update};
+
+/// How weights are updated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWConfig {
+    /// Decay of the first moment. Default 0.9 (PyTorch).
+    pub beta1: f64,
+    /// Decay of the second moment. Default 0.999 (PyTorch).
+    pub beta2: f64,
+    /// Added to the root of the second moment. Default 1e-8 (PyTorch).
+    pub eps: f64,
+    /// Decoupled weight decay on every tensor. Default 0.01 (Tool-R0, table 4).
+    pub weight_decay: f64,
+    /// Largest global gradient norm; larger gradients are scaled down to it. Default 1.0 (Hugging Face Trainer).
+    pub max_grad_norm: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, max_grad_norm: 1.0 }
+    }
+}
+
+/// Gradients by tensor name, summed over the micro-batches of one step.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients(BTreeMap<String, Vec<f32>>);
+
+impl Gradients {
+    /// Adds what one backward pass left in `store`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoGradient`] if a trainable tensor is missing: candle's operations without a backward pass detach
+    /// silently, and a model would train on with most of its tensors frozen.
+    pub fn add(&mut self, params: &Params, store: &GradStore) -> Result<()> {
+        let missing: Vec<&String> = params.iter().filter(|(_, v)| store.get(v).is_none()).map(|(n, _)| n).collect();
+        if let Some(name) = missing.first() {
+            return Err(Error::NoGradient { n: missing.len(), name: name.to_string() });
+        }
+        for (name, var) in params {
+            let Some(grad) = store.get(var) else { continue };
+            with_values(&grad.contiguous()?, |grad| match self.0.get_mut(name) {
+                Some(sum) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
+                None => {
+                    self.0.insert(name.clone(), grad.to_vec());
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of one tensor, flat.
+    pub fn get(&self, name: &str) -> Option<&[f32]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
+    /// Euclidean norm over all tensors.
+    pub fn norm(&self) -> f64 {
+        let square = |x: &f32| f64::from(*x) * f64::from(*x);
+        self.0.values().map(|g| g.iter().map(square).sum::<f64>()).sum::<f64>().sqrt()
+    }
+}
+
+/// The optimiser's state: first and second moment of every tensor, and the number of updates.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    moments: BTreeMap<String, (Vec<f32>, Vec<f32>)>,
+    steps: u64,
+}
+
+impl AdamW {
+    /// A fresh optimiser; moments are zero.
+    pub fn new(config: AdamWConfig) -> Self {
+        Self { config, moments: BTreeMap::new(), steps: 0 }
+    }
+
+    /// Updates done so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Moments by tensor name, for checkpoints.
+    pub fn moments(&self) -> &BTreeMap<String, (Vec<f32>, Vec<f32>)> {
+        &self.moments
+    }
+
+    /// Clips `grads` by their global norm, updates `params` in place and returns the norm before clipping.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFinite`] if the norm is not finite: the weights are left as they were.
+    pub fn step(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<f64> {
+        let norm = grads.norm();
+        if !norm.is_finite() {
+            return Err(Error::NonFinite { name: "gradient norm", idx: 0, value: norm });
+        }
+        self.steps += 1;
+        let c = &self.config;
+        let update = Update {
+            lr,
+            beta1: c.beta1,
+            beta2: c.beta2,
+            eps: c.eps,
+            weight_decay: c.weight_decay,
+            // As torch.nn.utils.clip_grad_norm_.
+            grad_scale: (c.max_grad_norm / (norm + 1e-6)).min(1.0),
+            t: self.steps,
+        };
+        for (name, var) in params {
+            let Some(grad) = grads.get(name) else { continue };
+            let zero = || (vec![0.0; grad.len()], vec![0.0; grad.len()]);
+            let (m, v) = self.moments.entry(name.clone()).or_insert_with(zero);
+            var.inplace_op1(&InPlace { grad, moments: RefCell::new((m, v)), update })?;
+        }
+        Ok(norm)
+    }
+}
+
+struct InPlace<'a> {
+    grad: &'a [f32],
+    moments: RefCell<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
+    update: Update,
+}
+
+impl InplaceOp1 for InPlace<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(values), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("adamw updates contiguous f32 tensors");
+        };
+        let (m, v) = &mut *self.moments.borrow_mut();
+        adamw::cpu(&mut values[from..to], self.grad, m, v, &self.update);
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! A role's language model: what it samples with, and what is trained.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use toolr0_model::decoder::{snapshot, trainable};
+use toolr0_model::generate::Batching;
+use toolr0_model::rng::Stream;
+use toolr0_model::{CausalLm, ChatTemplate, Checkpoint, Finish, Params, Request, SamplingConfig, Tokenizer, generate};
+use toolr0_tools::Prompt;
+
+use crate::error::Result;
+
+/// Which of the two policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Invents tasks.
+    Generator,
+    /// Solves them.
+    Solver,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generator => "generator",
+            Self::Solver => "solver",
+        })
+    }
+}
+
+/// A completion with everything that training needs: its ids are never made from its text again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// Token ids, the end-of-text id included. All of them were sampled, so all of them carry loss.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token when it was drawn, nats.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// The text, without special tokens.
+    pub text: String,
+}
+
+/// The completions of one prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Token ids of the rendered prompt.
+    pub prompt: Vec<u32>,
+    /// Its completions.
+    pub rollouts: Vec<Rollout>,
+}
+
+/// A frozen policy, laid out for sampling. What it draws depends on the prompt and the stream alone.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    model: CausalLm,
+    tokenizer: Arc<Tokenizer>,
+    template: Arc<ChatTemplate>,
+    eos: Vec<u32>,
+    batching: Batching,
+}
+
+impl Sampler {
+    /// A frozen copy of `checkpoint`; at most `max_rows` rows are decoded together.
+    ///
+    /// # Errors
+    ///
+    /// If tensors are missing or of another shape.
+    pub fn new(checkpoint: &Checkpoint, max_rows: usize) -> Result<Self> {
+        let model = CausalLm::new(&checkpoint.config, &checkpoint.tensors)?.frozen()?;
+        Ok(Self::of(checkpoint, model, max_rows))
+    }
+
+    fn of(checkpoint: &Checkpoint, model: CausalLm, max_rows: usize) -> Self {
+        Self {
+            model,
+            tokenizer: checkpoint.tokenizer.clone(),
+            template: checkpoint.template.clone(),
+            eos: checkpoint.eos.clone(),
+            batching: Batching { max_rows, ..Batching::default() },
+        }
+    }
+
+    /// The token ids of a prompt, rendered by the checkpoint's chat template.
+    ///
+    /// # Errors
+    ///
+    /// If the template refuses the messages.
+    pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        let text = self.template.render(&prompt.messages, None, true, &Default::default())?;
+        Ok(self.tokenizer.encode(&text)?)
+    }
+
+    /// One completion per stream of each prompt. `progress` is called with the number of finished ones; where it
+    /// returns `false`, sampling stops and unfinished ones are returned as they are.
+    ///
+    /// # Errors
+    ///
+    /// If the model's arithmetic fails.
+    pub fn sample(
+        &self,
+        prompts: &[(Prompt, Vec<Stream>)],
+        config: &SamplingConfig,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Group>> {
+        let encode = |(prompt, streams): &(Prompt, Vec<Stream>)| -> Result<Request> {
+            Ok(Request { prompt: self.encode(prompt)?, streams: streams.clone() })
+        };
+        let requests: Vec<Request> = prompts.iter().map(encode).collect::<Result<_>>()?;
+        let done = generate(&self.model, &self.tokenizer, &self.eos, &requests, config, self.batching, progress)?;
+        let mut groups = Vec::with_capacity(requests.len());
+        for (request, completions) in requests.into_iter().zip(done) {
+            let mut rollouts = Vec::with_capacity(completions.len());
+            for c in completions {
+                let text = self.tokenizer.decode(&c.tokens, true)?;
+                rollouts.push(Rollout { tokens: c.tokens, logprobs: c.logprobs, finish: c.finish, text });
+            }
+            groups.push(Group { prompt: request.prompt, rollouts });
+        }
+        Ok(groups)
+    }
+
+    /// The frozen network, for log-probabilities under a reference.
+    pub fn model(&self) -> &CausalLm {
+        &self.model
+    }
+}
+
+/// A policy that is trained.
+#[derive(Debug)]
+pub struct Agent {
+    /// Which one.
+    pub role: Role,
+    base: Checkpoint,
+    params: Params,
+    model: CausalLm,
+}
+
+impl Agent {
+    /// A trainable copy of `checkpoint`.
+    ///
+    /// # Errors
+    ///
+    /// If tensors are missing or of another shape.
+    pub fn new(role: Role, checkpoint: &Checkpoint) -> Result<Self> {
+        let params = trainable(&checkpoint.tensors)?;
+        let model = CausalLm::from_params(&checkpoint.config, &params)?;
+        // The weights live in `params` from here on.
+        let base = checkpoint.with_tensors(Default::default());
+        Ok(Self { role, base, params, model })
+    }
+
+    /// The trainable tensors.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The network, with gradient.
+    pub fn model(&self) -> &CausalLm {
+        &self.model
+    }
+
+    /// A frozen copy as it is now.
+    ///
+    /// # Errors
+    ///
+    /// If weights cannot be read.
+    pub fn sampler(&self, max_rows: usize) -> Result<Sampler> {
+        Ok(Sampler::of(&self.base, self.model.frozen()?, max_rows))
+    }
+
+    /// The checkpoint as it is now.
+    ///
+    /// # Errors
+    ///
+    /// If weights cannot be read.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(self.base.with_tensors(snapshot(&self.params)?))
+    }
+}

@@ -1,0 +1,651 @@
+//! The two roles take turns.
+//!
+//! ```text
+//! for each iteration:
+//!   1. the solver is frozen; the generator learns to invent tasks at the edge of what the solver can do
+//!   2. the generator is frozen; its tasks are verified, deduplicated, measured, and laid in an order
+//!   3. the solver learns on them, easy to hard
+//! ```
+//!
+//! One walk for both roles: prompt, rollout, parsed task, verdict, reward, advantage, loss, step. Every random number
+//! comes from a stream named by (iteration, role, step, prompt, sample).
+
+use std::collections::BTreeMap;
+
+use rand::seq::SliceRandom;
+use serde::Serialize;
+use toolr0_curriculum::{
+    Attempts, Candidate, Drops, Funnel, Pool, SelectConfig, SpecLaw, dedup, draw_specs, select, verify,
+};
+use toolr0_model::rng::Stream;
+use toolr0_model::{Checkpoint, SamplingConfig};
+use toolr0_reward::reward::Curriculum;
+use toolr0_reward::{Reward, generator_reward, judge, solver_reward, wire};
+use toolr0_tools::{Prompt, Task, TaskSpec};
+
+use crate::advantage::group_advantages;
+use crate::config::{RolloutConfig, RunConfig};
+use crate::error::Result;
+use crate::exam::{ExamReport, sit};
+use crate::optim::AdamW;
+use crate::policy::{Agent, Group, Role, Sampler};
+use crate::shaping::zero_variance;
+use crate::update::{UpdateStats, update};
+
+/// What a run tells while it goes on, and whether it may go on.
+pub trait Observer {
+    /// A phase of `n` items begins.
+    fn begin(&mut self, phase: Phase, iteration: usize, n: usize);
+    /// `done` of its items are done; `note` says what is to be seen of them.
+    fn advance(&mut self, done: usize, note: &str);
+    /// A record for the log.
+    fn record(&mut self, record: &Record) -> Result<()>;
+    /// Whether the run should end at the next step boundary.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// The parts of an iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The generator learns.
+    Generator,
+    /// Candidates are drawn.
+    Candidates,
+    /// The solver's attempts at them are counted.
+    Verification,
+    /// The solver learns.
+    Solver,
+    /// A role sits the exam.
+    Exam,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// One update.
+    Step(Box<StepReport>),
+    /// One dataset.
+    Dataset(DatasetReport),
+    /// One sitting of the exam; iteration 0 is the base.
+    Exam {
+        /// Iteration.
+        iteration: usize,
+        /// Result.
+        report: ExamReport,
+    },
+}
+
+/// One update of one role.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Iteration, from 1.
+    pub iteration: usize,
+    /// `generator` or `solver`.
+    pub role: String,
+    /// Step of this phase, from 1.
+    pub step: usize,
+    /// Mean reward over completions that could be scored.
+    pub reward: f64,
+    /// Mean of each reward term over the same completions.
+    pub reward_terms: BTreeMap<String, f64>,
+    /// Completions whose reward could not be measured.
+    pub unscorable: usize,
+    /// Mean success rate of the solver: over probed tasks for the generator, over completions for the solver.
+    pub success_rate: Option<f64>,
+    /// Share of groups whose rewards are all equal.
+    pub zero_variance: f64,
+    /// Why completions were faulty, counted.
+    pub faults: Drops,
+    /// Mean length of a completion, tokens.
+    pub completion_tokens: f64,
+    /// Share of completions that ran out of tokens.
+    pub truncated: f64,
+    /// The update.
+    pub update: UpdateStats,
+    /// Tokens sampled in this step, probes included.
+    pub sampled_tokens: usize,
+    /// Fingerprint of the first prompt as rendered, to be compared across phases.
+    pub prompt_fingerprint: String,
+    /// Wall time, s. Not reproducible.
+    pub seconds: f64,
+    /// Sampled and trained tokens per second. Not reproducible.
+    pub tokens_per_second: f64,
+}
+
+/// What became of the candidates of one iteration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DatasetReport {
+    /// Iteration, from 1.
+    pub iteration: usize,
+    /// Every drop by reason.
+    pub funnel: Funnel,
+    /// Tasks kept.
+    pub tasks: usize,
+    /// Mean success rate of the solver on them before training.
+    pub success_rate: f64,
+    /// Tasks by domain.
+    pub domains: BTreeMap<String, usize>,
+    /// Wall time, s. Not reproducible.
+    pub seconds: f64,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The generator as it is now.
+    pub generator: Checkpoint,
+    /// The solver as it is now.
+    pub solver: Checkpoint,
+    /// The exam of the base and after each iteration.
+    pub exams: Vec<ExamReport>,
+    /// Iterations that were finished.
+    pub iterations: usize,
+    /// Whether the run was stopped before its end.
+    pub stopped: bool,
+}
+
+/// What one iteration leaves.
+#[derive(Debug)]
+pub struct Iteration<'a> {
+    /// From 1.
+    pub number: usize,
+    /// The tasks that the solver trained on, in that order.
+    pub tasks: &'a [Candidate],
+    /// The generator.
+    pub generator: &'a Agent,
+    /// The solver.
+    pub solver: &'a Agent,
+}
+
+/// A run: configuration, base model, held-out questions.
+#[derive(Debug)]
+pub struct SelfPlay<'a> {
+    config: &'a RunConfig,
+    law: SpecLaw,
+    base: &'a Checkpoint,
+    exam: &'a [Task],
+    root: Stream,
+}
+
+impl<'a> SelfPlay<'a> {
+    /// A run of `config` from `base`, measured on `exam`.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration does not pass its checks.
+    pub fn new(config: &'a RunConfig, base: &'a Checkpoint, exam: &'a [Task]) -> Result<Self> {
+        config.check()?;
+        let law = SpecLaw::new(config.spec.clone())?;
+        Ok(Self { config, law, base, exam, root: Stream::root(config.seed).child("selfplay") })
+    }
+
+    /// Runs to the end, or to the next step boundary after the observer asks to stop. `keep` is called with what
+    /// each iteration leaves.
+    ///
+    /// # Errors
+    ///
+    /// If the arithmetic fails, or `observer` or `keep` does.
+    pub fn run(
+        &self,
+        observer: &mut dyn Observer,
+        keep: &mut dyn FnMut(&Iteration<'_>) -> Result<()>,
+    ) -> Result<Outcome> {
+        let config = self.config;
+        let generator = Agent::new(Role::Generator, self.base)?;
+        let solver = Agent::new(Role::Solver, self.base)?;
+        let reference = match config.rl.loss.needs_reference() {
+            true => Some(Sampler::new(self.base, config.rl.max_rows)?),
+            false => None,
+        };
+        let mut exams = Vec::new();
+        self.examine(&solver, 0, observer, &mut exams)?;
+        let mut iterations = 0;
+        for iteration in 1..=config.selfplay.iterations {
+            if observer.stopped() {
+                break;
+            }
+            let frozen_solver = solver.sampler(config.rl.max_rows)?;
+            self.train_generator(iteration, &generator, &frozen_solver, reference.as_ref(), observer)?;
+            if observer.stopped() {
+                break;
+            }
+            let frozen_generator = generator.sampler(config.rl.max_rows)?;
+            let tasks = self.dataset(iteration, &frozen_generator, &frozen_solver, observer)?;
+            if observer.stopped() {
+                break;
+            }
+            self.train_solver(iteration, &solver, &tasks, reference.as_ref(), observer)?;
+            if observer.stopped() {
+                break;
+            }
+            self.examine(&solver, iteration, observer, &mut exams)?;
+            keep(&Iteration { number: iteration, tasks: &tasks, generator: &generator, solver: &solver })?;
+            iterations = iteration;
+        }
+        Ok(Outcome {
+            generator: generator.checkpoint()?,
+            solver: solver.checkpoint()?,
+            exams,
+            iterations,
+            stopped: iterations < config.selfplay.iterations,
+        })
+    }
+
+    fn examine(
+        &self,
+        solver: &Agent,
+        iteration: usize,
+        observer: &mut dyn Observer,
+        exams: &mut Vec<ExamReport>,
+    ) -> Result<()> {
+        if self.exam.is_empty() {
+            return Ok(());
+        }
+        observer.begin(Phase::Exam, iteration, self.exam.len());
+        let sampler = solver.sampler(self.config.rl.max_rows)?;
+        let tokens = self.config.exam.max_new_tokens;
+        let mut progress = |done: usize| {
+            observer.advance(done, "");
+            true
+        };
+        let report = sit(&sampler, self.exam, self.config.style, tokens, &mut progress)?;
+        observer.advance(self.exam.len(), &format!("accuracy {:.1} %", 100.0 * report.accuracy));
+        observer.record(&Record::Exam { iteration, report: report.clone() })?;
+        exams.push(report);
+        Ok(())
+    }
+
+    /// Phase 1: specs in, tasks out, paid for format, validity and difficulty.
+    fn train_generator(
+        &self,
+        iteration: usize,
+        agent: &Agent,
+        solver: &Sampler,
+        reference: Option<&Sampler>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let (config, steps) = (self.config, self.config.selfplay.generator_steps);
+        let rollout = &config.generator;
+        let mut optimizer = AdamW::new(config.rl.adamw.clone());
+        observer.begin(Phase::Generator, iteration, steps);
+        for step in 0..steps {
+            if observer.stopped() {
+                return Ok(());
+            }
+            let clock = std::time::Instant::now();
+            let stream = self.root.child(iteration).child("generator").child(step);
+            let specs = draw_specs(&self.law, rollout.prompts, &mut stream.child("specs").rng());
+            let prompts: Vec<(Prompt, Vec<Stream>)> = specs
+                .iter()
+                .enumerate()
+                .map(|(i, spec)| {
+                    (wire::generator::prompt(spec, config.style), samples(stream.child(i), rollout.group_size))
+                })
+                .collect();
+            let groups = agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let (probed, probe_tokens) = self.probe(&groups, &specs, solver, stream.child("probe"))?;
+            let mut rewards = Vec::new();
+            let texts = groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
+            for ((rollout, spec), worth) in texts.zip(&probed) {
+                rewards.push(generator_reward(&rollout.text, spec, &worth.curriculum, &config.reward.generator));
+            }
+            let rates: Vec<f64> = probed.iter().filter_map(|p| p.attempts.rate()).collect();
+            let mut report = self.learn(agent, &mut optimizer, &groups, &rewards, reference, rollout, step, steps, stream)?;
+            report.success_rate = mean(&rates);
+            report.sampled_tokens += probe_tokens;
+            self.report(report, iteration, step, agent.role, &prompts[0].0, clock, observer)?;
+        }
+        Ok(())
+    }
+
+    /// How near each completion's task is to the frontier. Only tasks without a fault are probed: nothing is paid
+    /// for the others.
+    fn probe(
+        &self,
+        groups: &[Group],
+        specs: &[TaskSpec],
+        solver: &Sampler,
+        stream: Stream,
+    ) -> Result<(Vec<Probed>, usize)> {
+        let config = self.config;
+        let texts = groups.iter().zip(specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (&r.text, spec)));
+        let tasks: Vec<Option<Task>> = texts
+            .map(|(text, spec)| {
+                let task = wire::generator::parse(text).ok()?;
+                toolr0_reward::verify(&task, spec, &config.reward.generator.verify).ok()?;
+                Some(task)
+            })
+            .collect();
+        let valid: Vec<(usize, &Task)> = tasks.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref()?))).collect();
+        let mut out = vec![Probed::default(); tasks.len()];
+        let attempts = self.attempt(
+            &valid,
+            solver,
+            &config.probe.sampling,
+            config.probe.samples,
+            stream.child("attempts"),
+            &mut |_| true,
+        )?;
+        let mut tokens = attempts.tokens;
+        for ((i, _), attempts) in valid.iter().zip(attempts.counts) {
+            out[*i].attempts = attempts;
+            out[*i].curriculum.difficulty = config.frontier.score(attempts);
+        }
+        if config.judged() {
+            tokens += self.judge(&valid, solver, stream.child("judge"), &mut out)?;
+        }
+        Ok((out, tokens))
+    }
+
+    /// The solver as judge. A reply that cannot be read is asked for again; then the score stays unknown.
+    fn judge(&self, tasks: &[(usize, &Task)], solver: &Sampler, stream: Stream, out: &mut [Probed]) -> Result<usize> {
+        let (probe, style) = (&self.config.probe, self.config.style);
+        let mut open: Vec<(usize, &Task)> = tasks.to_vec();
+        let mut tokens = 0;
+        for attempt in 0..probe.judge_tries {
+            let ask = |(i, task): &(usize, &Task)| {
+                (wire::judge::prompt(task, style), vec![stream.child(attempt).child(*i)])
+            };
+            let prompts: Vec<_> = open.iter().map(ask).collect();
+            let groups = solver.sample(&prompts, &probe.judge_sampling, &mut |_| true)?;
+            tokens += sampled(&groups);
+            let mut replies = groups.into_iter();
+            open.retain(|(i, _)| {
+                let reply = replies.next().and_then(|mut g| g.rollouts.pop());
+                let score = reply.and_then(|r| wire::judge::parse(&r.text));
+                out[*i].curriculum = out[*i].curriculum.judged(score);
+                score.is_none()
+            });
+        }
+        Ok(tokens)
+    }
+
+    /// The solver's attempts at tasks, judged on whole calls by the comparator of every other phase.
+    fn attempt(
+        &self,
+        tasks: &[(usize, &Task)],
+        solver: &Sampler,
+        sampling: &SamplingConfig,
+        n: usize,
+        stream: Stream,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Attempted> {
+        let ask = |(i, task): &(usize, &Task)| {
+            (wire::solver::prompt(&task.question, &task.tools, self.config.style), samples(stream.child(*i), n))
+        };
+        let prompts: Vec<_> = tasks.iter().map(ask).collect();
+        let groups = solver.sample(&prompts, sampling, progress)?;
+        let tokens = sampled(&groups);
+        let count = |((_, task), group): (&(usize, &Task), Group)| {
+            group.rollouts.iter().map(|r| Some(judge(task, &r.text).solved)).collect()
+        };
+        Ok(Attempted { counts: tasks.iter().zip(groups).map(count).collect(), tokens })
+    }
+
+    /// Phase 2: candidates become tasks, and every drop is counted.
+    fn dataset(
+        &self,
+        iteration: usize,
+        generator: &Sampler,
+        solver: &Sampler,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Candidate>> {
+        let (config, data) = (self.config, &self.config.dataset);
+        let clock = std::time::Instant::now();
+        let stream = self.root.child(iteration).child("dataset");
+        let specs = draw_specs(&self.law, data.candidates, &mut stream.child("specs").rng());
+        let prompts: Vec<_> = specs
+            .iter()
+            .enumerate()
+            .map(|(i, spec)| (wire::generator::prompt(spec, config.style), samples(stream.child(i), 1)))
+            .collect();
+        observer.begin(Phase::Candidates, iteration, data.candidates);
+        let groups = {
+            let mut progress = |done: usize| {
+                observer.advance(done, "");
+                !observer.stopped()
+            };
+            generator.sample(&prompts, &data.sampling, &mut progress)?
+        };
+        let (mut unreadable, mut candidates) = (Drops::default(), Vec::new());
+        for (group, spec) in groups.iter().zip(specs) {
+            for rollout in &group.rollouts {
+                match wire::generator::parse(&rollout.text) {
+                    Ok(task) => candidates.push(Candidate::new(task, spec.clone())),
+                    Err(fault) => _ = unreadable.add(fault.kind()),
+                }
+            }
+        }
+        let mut funnel = Funnel::default();
+        funnel.record("parse", data.candidates, unreadable);
+        let mut pool = Pool::new(candidates, funnel);
+        pool.step("structure", |mut all| {
+            let mut drops = Drops::default();
+            all.retain(|c| match toolr0_reward::verify(&c.task, &c.spec, &config.reward.generator.verify) {
+                Ok(()) => true,
+                Err(fault) => drops.add(fault.kind()),
+            });
+            (all, drops)
+        });
+        pool.step("dedup", dedup);
+        observer.begin(Phase::Verification, iteration, pool.candidates.len() * data.samples);
+        let sampling = SamplingConfig { temperature: data.temperature, ..config.probe.sampling.clone() };
+        let tasks: Vec<(usize, &Task)> = pool.candidates.iter().map(|c| &c.task).enumerate().collect();
+        let attempted = {
+            let mut progress = |done: usize| {
+                observer.advance(done, "");
+                !observer.stopped()
+            };
+            self.attempt(&tasks, solver, &sampling, data.samples, stream.child("attempts"), &mut progress)?
+        };
+        for (candidate, attempts) in pool.candidates.iter_mut().zip(attempted.counts) {
+            candidate.attempts = attempts;
+        }
+        pool.step("cross-verification", |all| verify(all, data.agreement));
+        let selection = SelectConfig {
+            n_tasks: data.tasks,
+            weights: BTreeMap::new(),
+            mix: data.mix,
+            bands: data.bands,
+            rounding: data.rounding,
+            order: data.order,
+        };
+        let mut failed = Ok(());
+        pool.step("selection", |all| match select(all, &selection, &mut stream.child("selection").rng()) {
+            Ok(chosen) => (chosen.tasks, chosen.drops),
+            Err(error) => {
+                failed = Err(error);
+                Default::default()
+            }
+        });
+        failed?;
+        let tasks = pool.candidates;
+        let rates: Vec<f64> = tasks.iter().filter_map(|c| c.attempts.rate()).collect();
+        let mut domains = BTreeMap::new();
+        tasks.iter().for_each(|c| *domains.entry(c.spec.domain.clone()).or_default() += 1);
+        observer.record(&Record::Dataset(DatasetReport {
+            iteration,
+            funnel: pool.funnel,
+            tasks: tasks.len(),
+            success_rate: mean(&rates).unwrap_or(0.0),
+            domains,
+            seconds: clock.elapsed().as_secs_f64(),
+        }))?;
+        Ok(tasks)
+    }
+
+    /// Phase 3: tasks in their order, paid for format and accuracy.
+    fn train_solver(
+        &self,
+        iteration: usize,
+        agent: &Agent,
+        tasks: &[Candidate],
+        reference: Option<&Sampler>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let (config, steps) = (self.config, self.config.selfplay.solver_steps);
+        let rollout = &config.solver;
+        let mut optimizer = AdamW::new(config.rl.adamw.clone());
+        observer.begin(Phase::Solver, iteration, steps);
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        for step in 0..steps {
+            if observer.stopped() {
+                return Ok(());
+            }
+            let clock = std::time::Instant::now();
+            let stream = self.root.child(iteration).child("solver").child(step);
+            let chosen: Vec<&Task> = (0..rollout.prompts)
+                .map(|i| &tasks[place(step * rollout.prompts + i, steps * rollout.prompts, tasks.len())].task)
+                .collect();
+            let prompts: Vec<(Prompt, Vec<Stream>)> = chosen
+                .iter()
+                .enumerate()
+                .map(|(i, task)| {
+                    let prompt = wire::solver::prompt(&task.question, &task.tools, config.style);
+                    (prompt, samples(stream.child(i), rollout.group_size))
+                })
+                .collect();
+            let groups = agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let (mut rewards, mut solved) = (Vec::new(), Vec::new());
+            for (group, task) in groups.iter().zip(&chosen) {
+                for rollout in &group.rollouts {
+                    rewards.push(solver_reward(task, &rollout.text, &config.reward.solver));
+                    solved.push(f64::from(judge(task, &rollout.text).solved));
+                }
+            }
+            let mut report = self.learn(agent, &mut optimizer, &groups, &rewards, reference, rollout, step, steps, stream)?;
+            report.success_rate = mean(&solved);
+            self.report(report, iteration, step, agent.role, &prompts[0].0, clock, observer)?;
+        }
+        Ok(())
+    }
+
+    /// What both roles do with their rewards: advantages, and as many updates as the configuration says.
+    #[expect(clippy::too_many_arguments, reason = "one step of one role, and all that it depends on")]
+    fn learn(
+        &self,
+        agent: &Agent,
+        optimizer: &mut AdamW,
+        groups: &[Group],
+        rewards: &[Reward],
+        reference: Option<&Sampler>,
+        rollout: &RolloutConfig,
+        step: usize,
+        steps: usize,
+        stream: Stream,
+    ) -> Result<StepReport> {
+        let rl = &self.config.rl;
+        // Not scored is not zero: NaN leaves the baseline and gets no advantage.
+        let totals: Vec<f64> = rewards.iter().map(|r| r.total().unwrap_or(f64::NAN)).collect();
+        let counts = zero_variance(&totals, rollout.group_size)?;
+        let mut advantages = group_advantages(&totals, rollout.group_size, &rl.advantage)?;
+        if rl.shuffle_advantages {
+            advantages.shuffle(&mut stream.child("shuffle").rng());
+        }
+        let rate = rollout.learning_rate.unwrap_or(rl.learning_rate);
+        let rate = rate * rl.schedule.factor(step as u64, steps as u64);
+        let mut done = UpdateStats::default();
+        for _ in 0..rl.epochs {
+            done = update(agent, optimizer, groups, &advantages, reference.map(Sampler::model), rl, rate)?;
+        }
+        let scored: Vec<&Reward> = rewards.iter().filter(|r| !r.unscorable()).collect();
+        let mut terms = BTreeMap::new();
+        for reward in &scored {
+            for term in &reward.terms {
+                *terms.entry(term.name.to_owned()).or_insert(0.0) += term.value.unwrap_or(0.0) / scored.len() as f64;
+            }
+        }
+        let mut faults = Drops::default();
+        for fault in rewards.iter().filter_map(|r| r.fault.as_ref()) {
+            faults.add(fault.kind());
+        }
+        let rollouts = || groups.iter().flat_map(|g| &g.rollouts);
+        let n = rewards.len().max(1) as f64;
+        let cut = rollouts().filter(|r| r.finish == toolr0_model::Finish::Length).count();
+        Ok(StepReport {
+            reward: mean(&scored.iter().filter_map(|r| r.total()).collect::<Vec<_>>()).unwrap_or(0.0),
+            reward_terms: terms,
+            unscorable: rewards.len() - scored.len(),
+            zero_variance: counts.flat_share(),
+            faults,
+            completion_tokens: sampled(groups) as f64 / n,
+            truncated: cut as f64 / n,
+            update: done,
+            sampled_tokens: sampled(groups),
+            ..StepReport::default()
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what names a step, and where it is told")]
+    fn report(
+        &self,
+        mut report: StepReport,
+        iteration: usize,
+        step: usize,
+        role: Role,
+        prompt: &Prompt,
+        clock: std::time::Instant,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        report.iteration = iteration;
+        report.step = step + 1;
+        report.role = role.to_string();
+        report.prompt_fingerprint = prompt.fingerprint();
+        report.seconds = clock.elapsed().as_secs_f64();
+        report.tokens_per_second = (report.sampled_tokens + report.update.positions) as f64 / report.seconds;
+        let rate = report.success_rate.map_or("-".to_owned(), |r| format!("{r:.2}"));
+        let note = format!("reward {:.2}  p-hat {rate}", report.reward);
+        observer.record(&Record::Step(Box::new(report)))?;
+        observer.advance(step + 1, &note);
+        Ok(())
+    }
+}
+
+/// What was measured of one completion's task.
+#[derive(Clone, Debug, Default)]
+struct Probed {
+    attempts: Attempts,
+    curriculum: Curriculum,
+}
+
+struct Attempted {
+    counts: Vec<Attempts>,
+    tokens: usize,
+}
+
+/// Which task the `i`-th of `wanted` prompts takes: an even walk through the whole order where there are more tasks
+/// than prompts, several walks from its beginning to its end where there are fewer.
+fn place(i: usize, wanted: usize, n: usize) -> usize {
+    if wanted <= n { i * n / wanted } else { i % n }
+}
+
+fn samples(stream: Stream, n: usize) -> Vec<Stream> {
+    (0..n).map(|sample| stream.child("sample").child(sample)).collect()
+}
+
+fn sampled(groups: &[Group]) -> usize {
+    groups.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum()
+}
+
+fn mean(x: &[f64]) -> Option<f64> {
+    if x.is_empty() { None } else { Some(x.iter().sum::<f64>() / x.len() as f64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_walks_through_the_whole_order() {
+        let few: Vec<usize> = (0..4).map(|i| place(i, 4, 8)).collect();
+        assert_eq!(few, [0, 2, 4, 6]);
+        let many: Vec<usize> = (0..5).map(|i| place(i, 5, 2)).collect();
+        assert_eq!(many, [0, 1, 0, 1, 0]);
+    }
+}

@@ -1,0 +1,71 @@
+//! Next-token training on texts: what the base model is made with, and what follows self-play in mid-training.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use toolr0_model::kernels::attention::Packing;
+use toolr0_model::{CausalLm, Params};
+
+use crate::error::Result;
+use crate::kernels::token_logprobs::token_logprobs;
+use crate::optim::Gradients;
+
+/// A text as tokens, of which those from `loss_from` on are learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Index of the first token that carries loss; at least 1, since nothing predicts token 0.
+    pub loss_from: usize,
+}
+
+/// What one pass over some examples gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SftStats {
+    /// Mean negative log-likelihood of the learned tokens, nats.
+    pub loss: f64,
+    /// Tokens that carried loss.
+    pub tokens: usize,
+}
+
+/// Mean loss of `examples` and, into `grads`, its gradient times `weight`. Sequences are packed, not padded, and the
+/// head runs on learned tokens alone.
+///
+/// # Errors
+///
+/// If a token is outside the vocabulary or a trainable tensor gets no gradient.
+pub fn accumulate(
+    model: &CausalLm,
+    params: &Params,
+    examples: &[Example],
+    weight: f64,
+    grads: &mut Gradients,
+) -> Result<SftStats> {
+    let (loss, tokens) = mean_loss(model, examples)?;
+    grads.add(params, &(&loss * weight)?.backward()?)?;
+    Ok(SftStats { loss: f64::from(loss.to_scalar::<f32>()?), tokens })
+}
+
+/// Mean negative log-likelihood of the learned tokens, with gradient, and their number.
+///
+/// # Errors
+///
+/// If a token is outside the vocabulary.
+pub fn mean_loss(model: &CausalLm, examples: &[Example]) -> Result<(Tensor, usize)> {
+    let (mut inputs, mut targets, mut rows, mut lens) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for example in examples {
+        let n = example.tokens.len().saturating_sub(1);
+        for i in example.loss_from.max(1) - 1..n {
+            rows.push((inputs.len() + i) as u32);
+            targets.push(example.tokens[i + 1]);
+        }
+        inputs.extend_from_slice(&example.tokens[..n]);
+        lens.push(n);
+    }
+    let hidden = model.forward(&inputs, &Arc::new(Packing::sequences(&lens)))?;
+    let rows = Tensor::new(rows.as_slice(), hidden.device())?;
+    let hidden = hidden.index_select(&rows, 0)?;
+    let logprobs = token_logprobs(&hidden, model.head_weight(), &targets, 1.0)?;
+    let mean = logprobs.narrow(1, 0, 1)?.mean_all()?;
+    Ok((mean.neg()?, targets.len()))
+}

@@ -1,0 +1,201 @@
+//! From rollouts and their advantages to an update of the weights.
+//!
+//! A group's prompt is computed once, with gradient, and its completions attend to it. The head runs on the tokens
+//! that carry loss and on no others. The loss itself is a function of log-probabilities ([`crate::loss`]): its slopes
+//! become the upstream gradient of one backward pass.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+use toolr0_model::kernels::attention::Packing;
+use toolr0_model::{CausalLm, Finish};
+
+use crate::config::RlConfig;
+use crate::error::{Error, Result};
+use crate::kernels::token_logprobs::token_logprobs;
+use crate::loss::{Advantages, LossInput, LossStats, Window, grpo_loss};
+use crate::optim::{AdamW, Gradients};
+use crate::policy::{Agent, Group};
+use crate::shaping::mask_cut_off;
+
+/// What an update did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct UpdateStats {
+    /// The loss that was minimised.
+    pub loss: f64,
+    /// Global gradient norm before clipping; 0 where nothing carried a gradient.
+    pub grad_norm: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// The loss in parts.
+    pub stats: LossStats,
+    /// Positions that the network computed.
+    pub positions: usize,
+}
+
+/// Positions of a group in a packed batch: the prompt without its last token, which every completion feeds itself.
+fn positions(group: &Group) -> usize {
+    group.prompt.len().saturating_sub(1) + group.rollouts.iter().map(|r| r.tokens.len()).sum::<usize>()
+}
+
+/// Hidden states of the loss tokens of some groups, and those tokens.
+struct Forward {
+    hidden: Tensor,
+    targets: Vec<u32>,
+}
+
+/// Runs the network over groups that share their prompts.
+///
+/// A completion's row is the prompt's last token and all of its own but the last, so every one of its positions
+/// predicts a token that carries loss.
+fn forward(model: &CausalLm, groups: &[&Group]) -> Result<Forward> {
+    let (mut tokens, mut targets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let mut lens: Vec<(usize, Vec<usize>)> = Vec::new();
+    for group in groups {
+        let Some((last, head)) = group.prompt.split_last() else {
+            return Err(Error::Length { name: "prompt", expected: 1, got: 0 });
+        };
+        tokens.extend_from_slice(head);
+        let completions: Vec<_> = group.rollouts.iter().map(|r| &r.tokens).filter(|t| !t.is_empty()).collect();
+        for completion in &completions {
+            rows.extend(tokens.len() as u32..(tokens.len() + completion.len()) as u32);
+            tokens.push(*last);
+            tokens.extend_from_slice(&completion[..completion.len() - 1]);
+            targets.extend_from_slice(completion);
+        }
+        lens.push((head.len(), completions.iter().map(|t| t.len()).collect()));
+    }
+    let packing = Arc::new(Packing::trees(lens.iter().map(|(prompt, own)| (*prompt, own.as_slice()))));
+    let hidden = model.forward(&tokens, &packing)?;
+    let rows = Tensor::new(rows.as_slice(), hidden.device())?;
+    Ok(Forward { hidden: hidden.index_select(&rows, 0)?, targets })
+}
+
+/// Log-probabilities of every completion token under `model`, in order, nats; without gradient.
+///
+/// # Errors
+///
+/// If a token is outside the vocabulary.
+pub fn logprobs(model: &CausalLm, groups: &[&Group], temperature: f64) -> Result<Vec<f64>> {
+    let Forward { hidden, targets } = forward(model, groups)?;
+    let out = token_logprobs(&hidden.detach(), &model.head_weight().detach(), &targets, temperature)?;
+    Ok(out.narrow(1, 0, 1)?.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+/// One update of `agent` on `groups`.
+///
+/// Micro-batches hold whole groups, as many as fit `rl.micro_batch_tokens`, at least one. Groups in which no row has an
+/// advantage are passed over where nothing else (KL, entropy bonus) would move the weights.
+///
+/// # Shapes
+///
+/// - `advantages`: one per completion, groups in order.
+///
+/// # Errors
+///
+/// If inputs do not fit, a tensor gets no gradient, or a number is not finite; the weights are then as before.
+pub fn update(
+    agent: &Agent,
+    optimizer: &mut AdamW,
+    groups: &[Group],
+    advantages: &[f64],
+    reference: Option<&CausalLm>,
+    rl: &RlConfig,
+    learning_rate: f64,
+) -> Result<UpdateStats> {
+    let config = &rl.loss;
+    let rows: usize = groups.iter().map(|g| g.rollouts.len()).sum();
+    if advantages.len() != rows {
+        return Err(Error::Length { name: "advantages", expected: rows, got: advantages.len() });
+    }
+    let tokens: usize = groups.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum();
+    let window = Window {
+        rows: Some(rows as f64),
+        tokens: Some(tokens as f64),
+        entropy_tokens: Some(tokens as f64),
+        entropy_threshold: None,
+    };
+    let idle = config.beta == 0.0 && !config.needs_entropies();
+    let mut at = 0;
+    let mut work: Vec<(&Group, &[f64])> = Vec::new();
+    for group in groups {
+        let own = &advantages[at..at + group.rollouts.len()];
+        at += group.rollouts.len();
+        if !idle || own.iter().any(|a| *a != 0.0) {
+            work.push((group, own));
+        }
+    }
+    let mut out = UpdateStats { learning_rate, ..UpdateStats::default() };
+    if work.is_empty() {
+        return Ok(out);
+    }
+    let mut grads = Gradients::default();
+    let mut from = 0;
+    while from < work.len() {
+        let (mut to, mut size) = (from, 0);
+        while to < work.len() && (to == from || size + positions(work[to].0) <= rl.micro_batch_tokens) {
+            size += positions(work[to].0);
+            to += 1;
+        }
+        out.positions += size;
+        micro_batch(agent, &work[from..to], reference, rl, window, &mut grads, &mut out)?;
+        from = to;
+    }
+    out.grad_norm = optimizer.step(agent.params(), &grads, learning_rate)?;
+    Ok(out)
+}
+
+fn micro_batch(
+    agent: &Agent,
+    work: &[(&Group, &[f64])],
+    reference: Option<&CausalLm>,
+    rl: &RlConfig,
+    window: Window,
+    grads: &mut Gradients,
+    out: &mut UpdateStats,
+) -> Result<()> {
+    let config = &rl.loss;
+    let groups: Vec<&Group> = work.iter().map(|(group, _)| *group).collect();
+    let Forward { hidden, targets } = forward(agent.model(), &groups)?;
+    let scored = token_logprobs(&hidden, agent.model().head_weight(), &targets, config.temperature)?; // (tokens, 2)
+    let column = |i: usize| -> Result<Vec<f64>> {
+        let values = scored.narrow(1, i, 1)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(values.into_iter().map(f64::from).collect())
+    };
+    let (lp, entropies) = (column(0)?, column(1)?);
+    let reference = match reference {
+        Some(model) if config.needs_reference() => Some(logprobs(model, &groups, config.temperature)?),
+        _ => None,
+    };
+    let rollouts = || groups.iter().flat_map(|g| &g.rollouts).zip(work.iter().flat_map(|(_, a)| a.iter()));
+    let kept = || rollouts().filter(|(rollout, _)| !rollout.tokens.is_empty());
+    let row_lens: Vec<usize> = kept().map(|(rollout, _)| rollout.tokens.len()).collect();
+    let rows: Vec<f64> = kept().map(|(_, a)| *a).collect();
+    let sampled: Vec<f64> = kept().flat_map(|(r, _)| r.logprobs.iter().map(|x| f64::from(*x))).collect();
+    let mut mask = vec![true; targets.len()];
+    if rl.mask_truncated {
+        let cut_off: Vec<bool> = kept().map(|(r, _)| r.finish == Finish::Length).collect();
+        mask_cut_off(&mut mask, &row_lens, &cut_off)?;
+    }
+    let output = grpo_loss(
+        config,
+        &LossInput {
+            row_lens: &row_lens,
+            mask: &mask,
+            logprobs: &lp,
+            old: Some(&sampled),
+            reference: reference.as_deref(),
+            sampler: Some(&sampled),
+            entropies: Some(&entropies),
+            advantages: Advantages::Rows(&rows),
+            window,
+        },
+    )?;
+    out.loss += output.loss;
+    out.stats.merge(&output.stats);
+    let slopes: Vec<f32> =
+        output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
+    let slopes = Tensor::from_vec(slopes, (targets.len(), 2), &Device::Cpu)?.to_device(scored.device())?;
+    grads.add(agent.params(), &(scored * slopes)?.sum_all()?.backward()?)
+}

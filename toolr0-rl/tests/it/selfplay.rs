@@ -1,0 +1,362 @@
+//! The turns of both roles, on a model that knows a few whole completions by heart: each is one token.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use toolr0_curriculum::spec_law::MenuRange;
+use toolr0_curriculum::{Candidate, SpecTables};
+use toolr0_model::{Checkpoint, SamplingConfig};
+use toolr0_reward::{Style, wire};
+use toolr0_rl::config::{DatasetConfig, ExamConfig, ProbeConfig, RlConfig, RolloutConfig, SelfPlayConfig};
+use toolr0_rl::selfplay::{Outcome, Phase, Record, StepReport};
+use toolr0_rl::{Error, Observer, Result, RunConfig, SelfPlay};
+use toolr0_tools::{Context, Prompt, Task, TaskSpec};
+
+/// Three sound tasks of two tools and one call each, as they read after the wire.
+fn tasks() -> Vec<Task> {
+    let read = |question: &str, name: &str, key: &str, value: Value| {
+        let kind = if value.is_string() { "string" } else { "integer" };
+        let task: Task = serde_json::from_value(json!({
+            "question": question,
+            "tools": [
+                { "name": name, "description": "Serves the wish of a guest.", "parameters": { "type": "object",
+                  "properties": { key: { "type": kind } }, "required": [key] } },
+                { "name": "find_menu", "description": "Find what a kitchen cooks today.", "parameters": {
+                  "type": "object", "properties": { "kitchen": { "type": "string" } }, "required": ["kitchen"] } },
+            ],
+            "gold": [{ "name": name, "arguments": { key: value } }],
+        }))
+        .unwrap();
+        wire::generator::parse(&wire::generator::write("easy", &task)).unwrap()
+    };
+    vec![
+        read("Book a table in Oslo, please.", "book_table", "city", json!("Oslo")),
+        read("Bring 7 plates to us now.", "bring_plates", "plates", json!(7)),
+        read("Cancel what Maria ordered.", "cancel_order", "guest", json!("Maria")),
+    ]
+}
+
+fn spec() -> TaskSpec {
+    TaskSpec { domain: "food_ordering".into(), context: Context::SingleTurn, n_tools: 2, n_calls: 1 }
+}
+
+/// What the model knows: all tasks, all answers, a task that is not sound, an answer with a number as a string.
+fn phrases() -> Vec<String> {
+    let tasks = tasks();
+    let mut phrases: Vec<String> = tasks.iter().map(|task| wire::generator::write("easy", task)).collect();
+    phrases.extend(tasks.iter().map(|task| wire::solver::write("so", &task.gold)));
+    phrases.push(
+        wire::generator::write("easy", &tasks[0]).replace("Book a table in Oslo", "Book a table in Rome"),
+    );
+    phrases.push(wire::solver::write("so", &tasks[1].gold).replace("bring_plates", "find_menu"));
+    phrases
+}
+
+fn base(template: &str) -> Checkpoint {
+    crate::tiny(&phrases(), 8.0, template)
+}
+
+fn sampling(temperature: f64, max_new_tokens: usize) -> SamplingConfig {
+    SamplingConfig {
+        temperature,
+        max_new_tokens,
+        stop: wire::STOP.map(str::to_owned).into(),
+        ..Default::default()
+    }
+}
+
+fn config() -> RunConfig {
+    let rollout =
+        |prompts| RolloutConfig { prompts, group_size: 4, learning_rate: None, sampling: sampling(1.0, 6) };
+    let mut config = RunConfig {
+        seed: 11,
+        style: Style::Compact,
+        selfplay: SelfPlayConfig { iterations: 1, generator_steps: 2, solver_steps: 2 },
+        spec: SpecTables {
+            domains: BTreeMap::from([(spec().domain, 1.0)]),
+            contexts: BTreeMap::from([(Context::SingleTurn, 1.0)]),
+            calls: BTreeMap::from([(Context::SingleTurn, BTreeMap::from([(1, 1.0)]))]),
+            menus: BTreeMap::from([(1, vec![MenuRange { min: 2, max: 2, weight: 1.0 }])]),
+        },
+        generator: rollout(2),
+        solver: rollout(3),
+        probe: ProbeConfig {
+            samples: 4,
+            sampling: sampling(0.7, 6),
+            judge_sampling: sampling(1.0, 1),
+            judge_tries: 2,
+        },
+        dataset: DatasetConfig {
+            candidates: 16,
+            sampling: sampling(0.7, 6),
+            samples: 5,
+            agreement: 0.0,
+            tasks: 3,
+            ..DatasetConfig::default()
+        },
+        rl: RlConfig { learning_rate: 3e-3, micro_batch_tokens: 2048, max_rows: 16, ..RlConfig::default() },
+        exam: ExamConfig { items: 3, max_new_tokens: 6, pass_at: 0 },
+        ..RunConfig::default()
+    };
+    // No judge: a model of eight phrases writes no numbers.
+    config.reward.generator.curriculum_weights.semantic = 0.0;
+    config
+}
+
+/// Keeps the records; asks to stop after so many of them.
+#[derive(Default)]
+struct Log {
+    records: Vec<Record>,
+    phases: Vec<(Phase, usize)>,
+    stop_after: Option<usize>,
+}
+
+impl Log {
+    fn steps(&self) -> Vec<&StepReport> {
+        self.records
+            .iter()
+            .filter_map(|r| if let Record::Step(step) = r { Some(&**step) } else { None })
+            .collect()
+    }
+
+    /// The records without what the clock says.
+    fn lines(&self) -> Vec<Value> {
+        let line = |record: &Record| {
+            let mut line = serde_json::to_value(record).unwrap();
+            for key in ["seconds", "tokens_per_second"] {
+                line.as_object_mut().unwrap().remove(key);
+            }
+            line
+        };
+        self.records.iter().map(line).collect()
+    }
+}
+
+impl Observer for Log {
+    fn begin(&mut self, phase: Phase, iteration: usize, _: usize) {
+        self.phases.push((phase, iteration));
+    }
+
+    fn advance(&mut self, _: usize, _: &str) {}
+
+    fn record(&mut self, record: &Record) -> Result<()> {
+        self.records.push(record.clone());
+        Ok(())
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop_after.is_some_and(|n| n <= self.records.len())
+    }
+}
+
+/// Everything that a run gives.
+struct Done {
+    log: Log,
+    tasks: Vec<Candidate>,
+    outcome: Outcome,
+}
+
+fn run(config: &RunConfig, base: &Checkpoint, stop_after: Option<usize>) -> Result<Done> {
+    let exam = tasks();
+    let mut log = Log { stop_after, ..Log::default() };
+    let mut kept = Vec::new();
+    let outcome = SelfPlay::new(config, base, &exam)?.run(&mut log, &mut |iteration| {
+        assert_eq!(iteration.number, 1);
+        kept.extend_from_slice(iteration.tasks);
+        Ok(())
+    })?;
+    Ok(Done { log, tasks: kept, outcome })
+}
+
+/// The weights, bit for bit.
+fn bits(checkpoint: &Checkpoint) -> BTreeMap<String, Vec<u32>> {
+    let values = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let bits = |x| values(x).into_iter().map(f32::to_bits).collect();
+    checkpoint.tensors.iter().map(|(name, x)| (name.clone(), bits(x))).collect()
+}
+
+#[test]
+fn the_tasks_of_this_test_are_sound() {
+    for task in tasks() {
+        toolr0_reward::verify(&task, &spec(), &Default::default()).unwrap();
+    }
+}
+
+#[test]
+fn an_iteration_runs_through() {
+    let (config, base) = (config(), base(Checkpoint::chatml()));
+    let Done { log, tasks, outcome } = run(&config, &base, None).unwrap();
+    let phases = [
+        (Phase::Exam, 0),
+        (Phase::Generator, 1),
+        (Phase::Candidates, 1),
+        (Phase::Verification, 1),
+        (Phase::Solver, 1),
+        (Phase::Exam, 1),
+    ];
+    assert_eq!(log.phases, phases);
+    let kinds: Vec<&str> = log
+        .records
+        .iter()
+        .map(|record| match record {
+            Record::Step(step) if step.role == "generator" => "generator",
+            Record::Step(_) => "solver",
+            Record::Dataset(_) => "dataset",
+            Record::Exam { .. } => "exam",
+        })
+        .collect();
+    assert_eq!(kinds, ["exam", "generator", "generator", "dataset", "solver", "solver", "exam"]);
+    assert_eq!((outcome.iterations, outcome.stopped, outcome.exams.len()), (1, false, 2));
+
+    for (step, n) in log.steps().into_iter().zip([8.0, 8.0, 12.0, 12.0]) {
+        assert_eq!(step.unscorable, 0);
+        assert!(step.reward > 0.0 && step.completion_tokens >= 1.0, "{step:?}");
+        assert_eq!(step.update.stats.rows as f64, n, "every completion of the step takes part");
+        let mismatch = step.update.stats.mismatch.as_ref().unwrap();
+        assert_eq!((mismatch.gap_max, step.update.stats.ratio), (0.0, 1.0), "the sampler is the trainer");
+        assert!(step.update.grad_norm > 0.0 && step.tokens_per_second > 0.0);
+    }
+    // The generator's rate counts probes of sound tasks, the solver's its own completions.
+    assert!(log.steps().iter().all(|step| step.success_rate.is_some()));
+
+    let Some(Record::Dataset(dataset)) = log.records.iter().find(|r| matches!(r, Record::Dataset(_))) else {
+        panic!("no dataset")
+    };
+    let stages: Vec<&str> = dataset.funnel.stages().iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(stages, ["parse", "structure", "dedup", "cross-verification", "selection"]);
+    assert_eq!(dataset.funnel.stages()[0].entered, 16);
+    assert!(dataset.funnel.stages().windows(2).all(|w| w[0].kept() == w[1].entered), "every drop is counted");
+    assert_eq!((dataset.tasks, dataset.funnel.stages()[4].kept()), (tasks.len(), tasks.len()));
+    assert!(!tasks.is_empty() && tasks.iter().all(|c| c.attempts.tried == 5), "{tasks:?}");
+    let rates: Vec<f64> = tasks.iter().map(|c| c.attempts.rate().unwrap()).collect();
+    assert!(rates.is_sorted_by(|a, b| a >= b), "easy to hard: {rates:?}");
+
+    assert_ne!(bits(&outcome.generator), bits(&base));
+    assert_ne!(bits(&outcome.solver), bits(&base));
+    assert_ne!(bits(&outcome.solver), bits(&outcome.generator));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let (config, base) = (config(), base(Checkpoint::chatml()));
+    let want = run(&config, &base, None).unwrap();
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let got = pool.install(|| run(&config, &base, None)).unwrap();
+        assert_eq!(got.log.lines(), want.log.lines(), "{threads} threads");
+        assert_eq!(got.tasks, want.tasks, "{threads} threads");
+        assert_eq!(bits(&got.outcome.generator), bits(&want.outcome.generator), "{threads} threads");
+        assert_eq!(bits(&got.outcome.solver), bits(&want.outcome.solver), "{threads} threads");
+    }
+    // Rows per batch bound memory and change nothing.
+    let narrow = RunConfig { rl: RlConfig { max_rows: 3, ..config.rl.clone() }, ..config.clone() };
+    assert_eq!(run(&narrow, &base, None).unwrap().log.lines(), want.log.lines());
+    let other = run(&RunConfig { seed: 12, ..config }, &base, None).unwrap();
+    assert_ne!(other.log.lines(), want.log.lines());
+    assert_ne!(bits(&other.outcome.solver), bits(&want.outcome.solver));
+}
+
+/// ChatML that refuses a conversation nobody has announced: what was asked is then known to the letter.
+fn guarded(known: &[Prompt]) -> String {
+    let key = |p: &Prompt| {
+        serde_json::to_string(&format!("{}|{}", p.messages[0].content, p.messages[1].content)).unwrap()
+    };
+    let keys: Vec<String> = known.iter().map(key).collect();
+    format!(
+        "{{% set key = messages[0].content ~ '|' ~ messages[1].content %}}\
+         {{% if messages | length != 2 or key not in [{}] %}}{{{{ raise_exception('unannounced: ' ~ key) }}}}\
+         {{% endif %}}{}",
+        keys.join(", "),
+        Checkpoint::chatml()
+    )
+}
+
+/// Fault 17 of the public release: a solver was probed, checked, trained and measured on different prompts.
+#[test]
+fn every_phase_asks_in_the_same_words() {
+    let mut config = config();
+    config.reward.generator.curriculum_weights.semantic = 0.5; // the judge is asked, too
+    let solver = |task: &Task| wire::solver::prompt(&task.question, &task.tools, Style::Compact);
+    let generator = wire::generator::prompt(&spec(), Style::Compact);
+    let mut known: Vec<Prompt> = tasks().iter().map(solver).collect();
+    known.extend(tasks().iter().map(|task| wire::judge::prompt(task, Style::Compact)));
+    known.push(generator.clone());
+
+    // Probing, judging, verifying, training and the exam all pass, and all of them take place.
+    let done = run(&config, &base(&guarded(&known)), None).unwrap();
+    let steps = done.log.steps();
+    assert!(steps[0].success_rate.is_some(), "the solver was probed");
+    assert!(!done.tasks.is_empty() && done.outcome.exams.len() == 2);
+    assert!(steps[..2].iter().all(|step| step.prompt_fingerprint == generator.fingerprint()));
+    assert_eq!(steps[2].prompt_fingerprint, solver(&done.tasks[0].task).fingerprint());
+    let asked: Vec<String> = tasks().iter().map(|task| solver(task).fingerprint()).collect();
+    assert!(steps[2..].iter().all(|step| asked.contains(&step.prompt_fingerprint)));
+
+    // The guard does its work: in every phase, a single unknown prompt ends the run.
+    let refused = |known: &[Prompt], config: &RunConfig, exam: &[Task]| {
+        let base = base(&guarded(known));
+        let error = SelfPlay::new(config, &base, exam)?.run(&mut Log::default(), &mut |_| Ok(())).map(|_| ());
+        error.map_err(|error| {
+            assert!(matches!(&error, Error::Model(toolr0_model::Error::TemplateRaised { .. })), "{error:?}");
+            error
+        })
+    };
+    refused(&known, &config, &[]).unwrap();
+    refused(&known[1..], &config, &tasks()).expect_err("the exam asks of task 0");
+    refused(&known[..6], &config, &[]).expect_err("the generator is asked");
+    refused(&known[3..], &config, &[]).expect_err("the solver is probed");
+    let judges = [&known[..3], &known[6..]].concat();
+    refused(&judges, &config, &[]).expect_err("the judge is asked");
+    let prompted = SelfPlayConfig { generator_steps: 0, ..config.selfplay.clone() };
+    let no_generator = RunConfig { selfplay: prompted, ..config.clone() };
+    refused(&known, &no_generator, &[]).unwrap();
+    refused(&known[3..], &no_generator, &[]).expect_err("the tasks are verified");
+}
+
+#[test]
+fn a_request_to_stop_ends_at_a_step_boundary() {
+    let (config, base) = (config(), base(Checkpoint::chatml()));
+    let whole = run(&config, &base, None).unwrap();
+    // Records: exam, two steps of the generator, dataset, two steps of the solver, exam.
+    for (after, generator, solver) in [(1, false, false), (2, true, false), (5, true, true)] {
+        let done = run(&config, &base, Some(after)).unwrap();
+        assert_eq!(done.log.lines(), whole.log.lines()[..after], "what was done is what the whole run did");
+        assert!(done.outcome.stopped && done.outcome.iterations == 0 && done.tasks.is_empty());
+        assert_eq!(done.outcome.exams.len(), 1);
+        assert_eq!(bits(&done.outcome.generator) != bits(&base), generator, "after {after} records");
+        assert_eq!(bits(&done.outcome.solver) != bits(&base), solver, "after {after} records");
+        assert_ne!(bits(&done.outcome.solver), bits(&whole.outcome.solver));
+    }
+}
+
+#[test]
+fn the_control_deals_the_same_advantages_to_others() {
+    let (mut config, base) = (config(), base(Checkpoint::chatml()));
+    let want = run(&config, &base, None).unwrap();
+    config.rl.shuffle_advantages = true;
+    let got = run(&config, &base, None).unwrap();
+    // The first step samples alike and is paid alike; what is learned from it differs.
+    let (a, b) = (&want.log.steps()[0], &got.log.steps()[0]);
+    assert_eq!(
+        (a.reward, a.completion_tokens, a.success_rate),
+        (b.reward, b.completion_tokens, b.success_rate)
+    );
+    assert_ne!(bits(&got.outcome.generator), bits(&want.outcome.generator));
+}
+
+#[test]
+fn a_failing_observer_ends_the_run() {
+    struct Full;
+    impl Observer for Full {
+        fn begin(&mut self, _: Phase, _: usize, _: usize) {}
+        fn advance(&mut self, _: usize, _: &str) {}
+        fn record(&mut self, _: &Record) -> Result<()> {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            Err(Error::Write { path: "metrics.jsonl".into(), source })
+        }
+    }
+    let (config, base, exam) = (config(), base(Checkpoint::chatml()), tasks());
+    let play = SelfPlay::new(&config, &base, &exam).unwrap();
+    let error = play.run(&mut Full, &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(&error, Error::Write { .. }), "{error:?}");
+}
