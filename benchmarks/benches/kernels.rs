@@ -1,7 +1,6 @@
 //! The kernels beside candle's own operations, in useful work per second: multiply-adds, values, queries, tokens.
 //!
 //! `cargo bench -p toolr0-benchmarks --bench kernels`; set `RAYON_NUM_THREADS=1` to measure one core.
-#![expect(missing_docs, reason = "criterion's macros write functions without them")]
 
 use std::sync::Arc;
 

@@ -2,7 +2,6 @@
 //!
 //! `cargo bench -p toolr0-benchmarks --bench reward`. The public release, prints silenced, gives about 2,700 verdicts
 //! per second in Python.
-#![expect(missing_docs, reason = "criterion's macros write functions without them")]
 
 use anyhow::{Context as _, Result};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -102,7 +102,7 @@ pub(crate) struct Selfplay {
 Examples:
   toolr0 eval                                         the exam of the embedded base
   toolr0 eval --model runs/0-1/solver --limit 100
-  toolr0 eval --set dev                               the set on which choices are made
+  toolr0 eval --questions dev                         the set on which choices are made
   toolr0 eval --model DIR --bench ../shared/bench --out answers.jsonl")]
 pub(crate) struct Eval {
     /// A folder in the Hugging Face layout, a hub id, or `embedded`
@@ -111,9 +111,9 @@ pub(crate) struct Eval {
     /// A folder of `SUITE/SPLIT.jsonl` questions, instead of the exam
     #[arg(long, value_name = "DIR")]
     pub(crate) bench: Option<PathBuf>,
-    /// Which held-out set, without `--bench`
+    /// Which held-out set is asked, without `--bench`
     #[arg(long, value_enum, default_value_t = HeldOut::Exam, conflicts_with = "bench")]
-    pub(crate) set: HeldOut,
+    pub(crate) questions: HeldOut,
     /// Questions of each split, from its beginning; all of a benchmark and 300 of the exam if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,

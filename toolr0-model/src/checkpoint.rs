@@ -61,7 +61,8 @@ impl Checkpoint {
         let config = ModelConfig::load(dir)?;
         let tokenizer = Tokenizer::load(dir)?;
         let tokenizer_config = read("tokenizer_config.json")?;
-        let jinja = dir.join("chat_template.jinja").exists().then(|| read("chat_template.jinja")).transpose()?;
+        let jinja =
+            dir.join("chat_template.jinja").exists().then(|| read("chat_template.jinja")).transpose()?;
         let template = ChatTemplate::load(dir)?;
         tokenizer.check_fits(&config)?;
         let tensors = weights::load(dir, &config)?;

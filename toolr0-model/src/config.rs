@@ -8,6 +8,7 @@
 mod read;
 
 use crate::error::{Error, Result};
+use crate::kernels::attention::MAX_HEAD_DIM;
 use serde_json::{Value, json};
 use std::f32::consts::PI;
 use std::fmt;
@@ -209,9 +210,9 @@ impl ModelConfig {
             format_args!("is {kv}, which does not divide {heads} heads"),
         )?;
         check(
-            self.head_dim.is_multiple_of(2),
+            self.head_dim.is_multiple_of(2) && self.head_dim <= MAX_HEAD_DIM,
             "head_dim",
-            format_args!("is {}, expected an even number", self.head_dim),
+            format_args!("is {}, expected an even number up to {MAX_HEAD_DIM}", self.head_dim),
         )?;
         for (key, value) in [
             ("rms_norm_eps", self.rms_eps),

@@ -2,7 +2,7 @@
 //!
 //! Sequences of a batch lie one after another without padding ([`Packing`]); a prompt that several completions
 //! answer lies there once. [`CausalLm::forward`] trains, [`CausalLm::forward_cached`] samples, and both go through
-//! [`CausalLm::layers`], so there is one description of the network.
+//! `CausalLm::layers`, so there is one description of the network.
 
 use std::sync::Arc;
 
@@ -73,7 +73,8 @@ impl CausalLm {
     /// [`Error::MissingTensor`] or [`Error::Shape`] naming the tensor.
     pub fn new(config: &ModelConfig, tensors: &Tensors) -> Result<Self> {
         let shapes = expected_tensors(config);
-        let shape: std::collections::HashMap<_, _> = shapes.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
+        let shape: std::collections::HashMap<_, _> =
+            shapes.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
         let get = |name: &str| -> Result<Tensor> {
             let path = std::path::PathBuf::from("the weights in memory");
             let Some(tensor) = tensors.get(name) else {
@@ -216,13 +217,27 @@ impl CausalLm {
     /// # Errors
     ///
     /// If a token is not in the vocabulary or shapes do not fit.
-    pub fn forward_cached(&self, tokens: &[u32], rows: &mut [&mut SequenceKv], new: &[usize]) -> Result<Tensor> {
+    pub fn forward_cached(
+        &self,
+        tokens: &[u32],
+        rows: &mut [&mut SequenceKv],
+        new: &[usize],
+    ) -> Result<Tensor> {
         let positions: Vec<u32> =
             rows.iter().zip(new).flat_map(|(row, new)| (row.len() as u32..).take(*new)).collect();
         let angles = Angles::new(&positions, &self.inv_freq);
         let heads = self.heads();
         let hidden = self.layers(tokens, |layer, q, k, v| {
-            attend_cached(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, rows, new, layer, &angles, heads)
+            attend_cached(
+                &q.contiguous()?,
+                &k.contiguous()?,
+                &v.contiguous()?,
+                rows,
+                new,
+                layer,
+                &angles,
+                heads,
+            )
         })?;
         rows.iter_mut().zip(new).for_each(|(row, new)| row.advance(*new));
         Ok(hidden)

@@ -100,7 +100,8 @@ pub fn generate(
     let empty = || Completion { tokens: Vec::new(), logprobs: Vec::new(), finish: Finish::Length };
     let mut out: Vec<Vec<Completion>> =
         requests.iter().map(|r| r.streams.iter().map(|_| empty()).collect()).collect();
-    let mut waiting: VecDeque<usize> = (0..requests.len()).filter(|r| !requests[*r].streams.is_empty()).collect();
+    let mut waiting: VecDeque<usize> =
+        (0..requests.len()).filter(|r| !requests[*r].streams.is_empty()).collect();
     let mut rows: Vec<Row> = Vec::new();
     let mut finished = 0;
     loop {
@@ -142,7 +143,8 @@ fn admit(
     while let Some(&next) = waiting.front() {
         let Request { prompt, streams } = &requests[next];
         let fits = streams.len() <= free && tokens + prompt.len() <= batching.max_prefill;
-        if !fits && !(taken.is_empty() && empty_batch) {
+        let alone = taken.is_empty() && empty_batch;
+        if !(fits || alone) {
             break;
         }
         free = free.saturating_sub(streams.len());
@@ -155,7 +157,8 @@ fn admit(
     }
     // All but the last prompt token go into the shared cache; each row then feeds the last one itself.
     let mut caches: Vec<SequenceKv> = taken.iter().map(|_| model.new_cache(None)).collect();
-    let heads: Vec<&[u32]> = taken.iter().map(|r| &requests[*r].prompt[..requests[*r].prompt.len() - 1]).collect();
+    let heads: Vec<&[u32]> =
+        taken.iter().map(|r| &requests[*r].prompt[..requests[*r].prompt.len() - 1]).collect();
     let new: Vec<usize> = heads.iter().map(|h| h.len()).collect();
     if new.iter().any(|n| *n != 0) {
         let mut rows: Vec<&mut SequenceKv> = caches.iter_mut().collect();

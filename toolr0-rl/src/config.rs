@@ -101,12 +101,7 @@ pub struct ProbeConfig {
 
 impl Default for ProbeConfig {
     fn default() -> Self {
-        Self {
-            samples: 8,
-            sampling: sampling(0.7, 2048),
-            judge_sampling: sampling(0.1, 16),
-            judge_tries: 3,
-        }
+        Self { samples: 8, sampling: sampling(0.7, 2048), judge_sampling: sampling(0.1, 16), judge_tries: 3 }
     }
 }
 
@@ -222,7 +217,9 @@ impl RunConfig {
     /// [`Error::Config`] naming the key, or what the parts' own checks return.
     pub fn check(&self) -> Result<()> {
         let least = |option: &'static str, value: usize, least: usize| match value < least {
-            true => Err(Error::Config { option, expected: format!("at least {least}"), got: value.to_string() }),
+            true => {
+                Err(Error::Config { option, expected: format!("at least {least}"), got: value.to_string() })
+            }
             false => Ok(()),
         };
         let share = |option: &'static str, value: f64| match (0.0..=1.0).contains(&value) {

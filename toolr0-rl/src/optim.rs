@@ -46,7 +46,8 @@ impl Gradients {
     /// [`Error::NoGradient`] if a trainable tensor is missing: candle's operations without a backward pass detach
     /// silently, and a model would train on with most of its tensors frozen.
     pub fn add(&mut self, params: &Params, store: &GradStore) -> Result<()> {
-        let missing: Vec<&String> = params.iter().filter(|(_, v)| store.get(v).is_none()).map(|(n, _)| n).collect();
+        let missing: Vec<&String> =
+            params.iter().filter(|(_, v)| store.get(v).is_none()).map(|(n, _)| n).collect();
         if let Some(name) = missing.first() {
             return Err(Error::NoGradient { n: missing.len(), name: name.to_string() });
         }

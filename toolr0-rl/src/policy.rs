@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use toolr0_model::decoder::{snapshot, trainable};
 use toolr0_model::generate::Batching;
 use toolr0_model::rng::Stream;
-use toolr0_model::{CausalLm, ChatTemplate, Checkpoint, Finish, Params, Request, SamplingConfig, Tokenizer, generate};
+use toolr0_model::{
+    CausalLm, ChatTemplate, Checkpoint, Finish, Params, Request, SamplingConfig, Tokenizer, generate,
+};
 use toolr0_tools::Prompt;
 
 use crate::error::Result;
@@ -110,7 +112,8 @@ impl Sampler {
             Ok(Request { prompt: self.encode(prompt)?, streams: streams.clone() })
         };
         let requests: Vec<Request> = prompts.iter().map(encode).collect::<Result<_>>()?;
-        let done = generate(&self.model, &self.tokenizer, &self.eos, &requests, config, self.batching, progress)?;
+        let done =
+            generate(&self.model, &self.tokenizer, &self.eos, &requests, config, self.batching, progress)?;
         let mut groups = Vec::with_capacity(requests.len());
         for (request, completions) in requests.into_iter().zip(done) {
             let mut rollouts = Vec::with_capacity(completions.len());

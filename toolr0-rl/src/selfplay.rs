@@ -39,6 +39,10 @@ pub trait Observer {
     /// `done` of its items are done; `note` says what is to be seen of them.
     fn advance(&mut self, done: usize, note: &str);
     /// A record for the log.
+    ///
+    /// # Errors
+    ///
+    /// What the log cannot take, such as [`Error::Write`](crate::Error::Write); it ends the run.
     fn record(&mut self, record: &Record) -> Result<()>;
     /// Whether the run should end at the next step boundary.
     fn stopped(&self) -> bool {
@@ -283,18 +287,38 @@ impl<'a> SelfPlay<'a> {
                 .iter()
                 .enumerate()
                 .map(|(i, spec)| {
-                    (wire::generator::prompt(spec, config.style), samples(stream.child(i), rollout.group_size))
+                    (
+                        wire::generator::prompt(spec, config.style),
+                        samples(stream.child(i), rollout.group_size),
+                    )
                 })
                 .collect();
-            let groups = agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let groups =
+                agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
             let (probed, probe_tokens) = self.probe(&groups, &specs, solver, stream.child("probe"))?;
             let mut rewards = Vec::new();
-            let texts = groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
+            let texts =
+                groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
             for ((rollout, spec), worth) in texts.zip(&probed) {
-                rewards.push(generator_reward(&rollout.text, spec, &worth.curriculum, &config.reward.generator));
+                rewards.push(generator_reward(
+                    &rollout.text,
+                    spec,
+                    &worth.curriculum,
+                    &config.reward.generator,
+                ));
             }
             let rates: Vec<f64> = probed.iter().filter_map(|p| p.attempts.rate()).collect();
-            let mut report = self.learn(agent, &mut optimizer, &groups, &rewards, reference, rollout, step, steps, stream)?;
+            let mut report = self.learn(
+                agent,
+                &mut optimizer,
+                &groups,
+                &rewards,
+                reference,
+                rollout,
+                step,
+                steps,
+                stream,
+            )?;
             report.success_rate = mean(&rates);
             report.sampled_tokens += probe_tokens;
             self.report(report, iteration, step, agent.role, &prompts[0].0, clock, observer)?;
@@ -312,7 +336,8 @@ impl<'a> SelfPlay<'a> {
         stream: Stream,
     ) -> Result<(Vec<Probed>, usize)> {
         let config = self.config;
-        let texts = groups.iter().zip(specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (&r.text, spec)));
+        let texts =
+            groups.iter().zip(specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (&r.text, spec)));
         let tasks: Vec<Option<Task>> = texts
             .map(|(text, spec)| {
                 let task = wire::generator::parse(text).ok()?;
@@ -320,7 +345,8 @@ impl<'a> SelfPlay<'a> {
                 Some(task)
             })
             .collect();
-        let valid: Vec<(usize, &Task)> = tasks.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref()?))).collect();
+        let valid: Vec<(usize, &Task)> =
+            tasks.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref()?))).collect();
         let mut out = vec![Probed::default(); tasks.len()];
         let attempts = self.attempt(
             &valid,
@@ -342,7 +368,13 @@ impl<'a> SelfPlay<'a> {
     }
 
     /// The solver as judge. A reply that cannot be read is asked for again; then the score stays unknown.
-    fn judge(&self, tasks: &[(usize, &Task)], solver: &Sampler, stream: Stream, out: &mut [Probed]) -> Result<usize> {
+    fn judge(
+        &self,
+        tasks: &[(usize, &Task)],
+        solver: &Sampler,
+        stream: Stream,
+        out: &mut [Probed],
+    ) -> Result<usize> {
         let (probe, style) = (&self.config.probe, self.config.style);
         let mut open: Vec<(usize, &Task)> = tasks.to_vec();
         let mut tokens = 0;
@@ -375,7 +407,10 @@ impl<'a> SelfPlay<'a> {
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Attempted> {
         let ask = |(i, task): &(usize, &Task)| {
-            (wire::solver::prompt(&task.question, &task.tools, self.config.style), samples(stream.child(*i), n))
+            (
+                wire::solver::prompt(&task.question, &task.tools, self.config.style),
+                samples(stream.child(*i), n),
+            )
         };
         let prompts: Vec<_> = tasks.iter().map(ask).collect();
         let groups = solver.sample(&prompts, sampling, progress)?;
@@ -511,7 +546,8 @@ impl<'a> SelfPlay<'a> {
                     (prompt, samples(stream.child(i), rollout.group_size))
                 })
                 .collect();
-            let groups = agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let groups =
+                agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
             let (mut rewards, mut solved) = (Vec::new(), Vec::new());
             for (group, task) in groups.iter().zip(&chosen) {
                 for rollout in &group.rollouts {
@@ -519,7 +555,17 @@ impl<'a> SelfPlay<'a> {
                     solved.push(f64::from(judge(task, &rollout.text).solved));
                 }
             }
-            let mut report = self.learn(agent, &mut optimizer, &groups, &rewards, reference, rollout, step, steps, stream)?;
+            let mut report = self.learn(
+                agent,
+                &mut optimizer,
+                &groups,
+                &rewards,
+                reference,
+                rollout,
+                step,
+                steps,
+                stream,
+            )?;
             report.success_rate = mean(&solved);
             self.report(report, iteration, step, agent.role, &prompts[0].0, clock, observer)?;
         }
@@ -552,13 +598,17 @@ impl<'a> SelfPlay<'a> {
         let rate = rate * rl.schedule.factor(step as u64, steps as u64);
         let mut done = UpdateStats::default();
         for _ in 0..rl.epochs {
+            let first = done.stats.mismatch.take();
             done = update(agent, optimizer, groups, &advantages, reference.map(Sampler::model), rl, rate)?;
+            // Only in the first epoch are trainer and sampler the same weights.
+            done.stats.mismatch = first.or(done.stats.mismatch);
         }
         let scored: Vec<&Reward> = rewards.iter().filter(|r| !r.unscorable()).collect();
         let mut terms = BTreeMap::new();
         for reward in &scored {
             for term in &reward.terms {
-                *terms.entry(term.name.to_owned()).or_insert(0.0) += term.value.unwrap_or(0.0) / scored.len() as f64;
+                *terms.entry(term.name.to_owned()).or_insert(0.0) +=
+                    term.value.unwrap_or(0.0) / scored.len() as f64;
             }
         }
         let mut faults = Drops::default();

@@ -14,7 +14,7 @@ use toolr0_model::{CausalLm, Finish};
 use crate::config::RlConfig;
 use crate::error::{Error, Result};
 use crate::kernels::token_logprobs::token_logprobs;
-use crate::loss::{Advantages, LossInput, LossStats, Window, grpo_loss};
+use crate::loss::{Advantages, LossInput, LossStats, Mismatch, Window, grpo_loss};
 use crate::optim::{AdamW, Gradients};
 use crate::policy::{Agent, Group};
 use crate::shaping::mask_cut_off;
@@ -57,7 +57,8 @@ fn forward(model: &CausalLm, groups: &[&Group]) -> Result<Forward> {
             return Err(Error::Length { name: "prompt", expected: 1, got: 0 });
         };
         tokens.extend_from_slice(head);
-        let completions: Vec<_> = group.rollouts.iter().map(|r| &r.tokens).filter(|t| !t.is_empty()).collect();
+        let completions: Vec<_> =
+            group.rollouts.iter().map(|r| &r.tokens).filter(|t| !t.is_empty()).collect();
         for completion in &completions {
             rows.extend(tokens.len() as u32..(tokens.len() + completion.len()) as u32);
             tokens.push(*last);
@@ -178,7 +179,7 @@ fn micro_batch(
         let cut_off: Vec<bool> = kept().map(|(r, _)| r.finish == Finish::Length).collect();
         mask_cut_off(&mut mask, &row_lens, &cut_off)?;
     }
-    let output = grpo_loss(
+    let mut output = grpo_loss(
         config,
         &LossInput {
             row_lens: &row_lens,
@@ -192,6 +193,10 @@ fn micro_batch(
             window,
         },
     )?;
+    // The loss was told that the sampler is the old policy, so it saw no gap between the two. Whether that is true of
+    // the weights as they are now is measured here.
+    let masked = output.stats.mismatch.map_or(0.0, |m| m.masked);
+    output.stats.mismatch = Some(Mismatch { masked, ..Mismatch::between(&lp, &sampled, &mask) });
     out.loss += output.loss;
     out.stats.merge(&output.stats);
     let slopes: Vec<f32> =

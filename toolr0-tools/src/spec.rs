@@ -112,6 +112,8 @@ mod tests {
     fn the_wire_form_is_openais_function_object() {
         let text = serde_json::to_string(&book()).unwrap();
         assert_eq!(serde_json::from_str::<ToolSpec>(&text).unwrap(), book());
-        assert!(text.starts_with(r#"{"name":"book_table","description":"Book a table.","parameters":{"type":"object","#));
+        assert!(text.starts_with(
+            r#"{"name":"book_table","description":"Book a table.","parameters":{"type":"object","#
+        ));
     }
 }

@@ -44,9 +44,7 @@ pub fn train(texts: impl Iterator<Item = String> + Send, n_tokens: usize) -> Res
         PreTokenizerWrapper::ByteLevel(bytes),
     ])));
     tokenizer.with_decoder(Some(bytes));
-    tokenizer
-        .add_special_tokens(SPECIAL.map(|t| AddedToken::from(t, true)))
-        .map_err(failed)?;
+    tokenizer.add_special_tokens(SPECIAL.map(|t| AddedToken::from(t, true))).map_err(failed)?;
     tokenizer.add_tokens(TAGS.map(|t| AddedToken::from(t, false))).map_err(failed)?;
     let special = SPECIAL.map(|t| AddedToken::from(t, true));
     let tags = TAGS.map(|t| AddedToken::from(t, false));

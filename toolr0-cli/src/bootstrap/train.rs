@@ -90,7 +90,11 @@ pub struct Progress {
 }
 
 /// Makes a base model from `seed`. The same seed and recipe give the same weights on the same machine.
-pub fn bootstrap(seed: u64, recipe: &BootstrapConfig, progress: &mut dyn FnMut(Progress)) -> Result<Checkpoint> {
+pub fn bootstrap(
+    seed: u64,
+    recipe: &BootstrapConfig,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Checkpoint> {
     let root = Stream::root(seed).child("bootstrap");
     let corpus = Corpus::new(root.child("corpus").seed(), recipe.corpus.clone());
     // The tokenizer sees what the network will see, from the far end of the numbering.
@@ -170,7 +174,8 @@ fn initial(config: &ModelConfig, stream: Stream) -> Result<Tensors> {
         values.insert(name, (shape, fresh));
     }
     lay_copy_circuit(config, &mut values);
-    let tensor = |(name, (shape, x))| Ok((name, Tensor::from_vec::<Vec<usize>, f32>(x, shape, &Device::Cpu)?));
+    let tensor =
+        |(name, (shape, x))| Ok((name, Tensor::from_vec::<Vec<usize>, f32>(x, shape, &Device::Cpu)?));
     values.into_iter().map(tensor).collect()
 }
 
@@ -211,7 +216,9 @@ fn lay_copy_circuit(config: &ModelConfig, values: &mut BTreeMap<String, (Vec<usi
     });
     edit(0, "k_proj.bias", &mut |row, _| (row < d / 2).then_some(STRENGTH));
     // What they read is a slice of identity, what they write their own sixth. Three slices are folded into one.
-    edit(0, "v_proj.weight", &mut |row, col| (row < d).then(|| if col < own && col % d == row { 1.0 } else { 0.0 }));
+    edit(0, "v_proj.weight", &mut |row, col| {
+        (row < d).then(|| if col < own && col % d == row { 1.0 } else { 0.0 })
+    });
     edit(0, "o_proj.weight", &mut |row, col| {
         let head = col / d;
         (head < group).then(|| if row == own + head * back + col % d { 0.06 } else { 0.0 })

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::json;
 use toolr0_model::rng::Stream;
@@ -35,15 +35,18 @@ pub(crate) fn run(args: &Eval, global: Global) -> Result<ExitCode> {
     let clock = Instant::now();
     let mut screen = Screen::new(global);
     let splits = questions(args)?;
+    if let Some(path) = args.out.as_deref().filter(|path| path.exists()) {
+        bail!("{} exists already; choose another file with --out", path.display());
+    }
     let checkpoint = model::load(&args.model, &screen)?;
     let style = model::style(&checkpoint, args.style);
-    let mut log = args.out.as_deref().map(Log::create).transpose()?;
     let examiner = Examiner {
         sampler: Sampler::new(&checkpoint, MAX_ROWS)?,
         style,
         max_new_tokens: args.max_new_tokens as usize,
         max_position: checkpoint.config.max_position,
     };
+    let mut log = args.out.as_deref().map(Log::create).transpose()?;
     let mut sheets = Vec::new();
     for split in &splits {
         split.bad.iter().for_each(|bad| screen.warn(bad));
@@ -75,7 +78,7 @@ fn questions(args: &Eval) -> Result<Vec<Split>> {
     let limit = args.limit.map(|n| n as usize);
     let Some(dir) = &args.bench else {
         let n = limit.unwrap_or(HELD_OUT);
-        let (name, tasks) = match args.set {
+        let (name, tasks) = match args.questions {
             HeldOut::Exam => ("exam", base::exam_questions(n)),
             HeldOut::Dev => ("dev", base::dev_questions(n)),
         };

@@ -72,8 +72,10 @@ fn strict_scores_come_in_order_from_stdin_too() {
     };
     let gold = json!([{"name": "f", "arguments": {"city": "Oslo"}}]);
     let texts = [answer("Oslo"), answer("Rome"), "hello".to_owned()];
-    let lines: Vec<_> =
-        texts.iter().map(|text| json!({"gold": gold, "completion": text}).to_string()).collect();
+    let tools =
+        json!([{"name": "f", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]);
+    let line = |text: &String| json!({"gold": gold, "completion": text, "tools": tools}).to_string();
+    let lines: Vec<_> = texts.iter().map(line).collect();
     std::fs::write(home.path().join("in.jsonl"), lines.join("\n\n")).unwrap();
     let from_file = succeed(home.path(), &["score", "--role", "solver", "--input", "in.jsonl"]);
     let scores: Vec<Value> = from_file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -163,7 +165,7 @@ fn a_model_is_evaluated_on_benchmark_questions() {
     assert!(!again.status.success() && stderr(&again).contains("answers.jsonl"));
     let dev = crate::last_json(&succeed(
         home.path(),
-        &["eval", "--set", "dev", "--limit", "3", "--max-new-tokens", "8", "--json"],
+        &["eval", "--questions", "dev", "--limit", "3", "--max-new-tokens", "8", "--json"],
     ));
     assert_eq!((&dev["splits"][0]["split"], &dev["items"]), (&json!("dev"), &json!(3)));
 }

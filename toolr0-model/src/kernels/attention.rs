@@ -23,6 +23,8 @@ use super::{values, with_values};
 
 /// Queries handled together: one accumulator each.
 const TILE: usize = 4;
+/// The widest head that fits the buffer in which a query is turned; the widest in use is 256.
+pub const MAX_HEAD_DIM: usize = 512;
 
 /// A run of consecutive tokens in a packed batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,9 @@ impl Angles {
     fn rotate(&self, token: usize, sign: f32, x: &mut [f32]) {
         let at = token * self.half..(token + 1) * self.half;
         let (low, high) = x.split_at_mut(self.half);
-        for ((a, b), (cos, sin)) in low.iter_mut().zip(high).zip(self.cos[at.clone()].iter().zip(&self.sin[at])) {
+        for ((a, b), (cos, sin)) in
+            low.iter_mut().zip(high).zip(self.cos[at.clone()].iter().zip(&self.sin[at]))
+        {
             let (x, y, sin) = (*a, *b, sign * sin);
             *a = x * cos - y * sin;
             *b = y * cos + x * sin;
@@ -138,6 +142,13 @@ impl Heads {
 
     fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
+    }
+
+    fn check(&self) -> Result<()> {
+        if MAX_HEAD_DIM < self.dim {
+            candle_core::bail!("heads of {} values, expected at most {MAX_HEAD_DIM}", self.dim);
+        }
+        Ok(())
     }
 }
 
@@ -343,7 +354,7 @@ fn load(x: &[f32], tile: &[Query], heads: Heads, angles: Option<&Angles>, out: &
     let (d, width) = (heads.dim, heads.heads * heads.dim);
     out.clear();
     out.resize(d, [0.0; TILE]);
-    let mut one = [0.0; 512];
+    let mut one = [0.0; MAX_HEAD_DIM];
     for (i, query) in tile.iter().enumerate() {
         let from = query.token * width + query.head * d;
         let one = &mut one[..d];
@@ -361,7 +372,10 @@ fn seen(tile: &[Query]) -> [usize; TILE] {
 }
 
 /// Visible tokens and values of each link, for [`weighted_sums`].
-fn value_links<'a>(chain: &'a [&'a HeadKv], most: usize) -> impl Iterator<Item = (usize, &'a [Lane])> + Clone {
+fn value_links<'a>(
+    chain: &'a [&'a HeadKv],
+    most: usize,
+) -> impl Iterator<Item = (usize, &'a [Lane])> + Clone {
     let last = chain.len() - 1;
     chain.iter().enumerate().map(move |(link, kv)| (if link == last { most } else { kv.len }, &kv.values[..]))
 }
@@ -386,7 +400,17 @@ fn attend(chain: &[&HeadKv], queries: &[Query], q: &[f32], angles: &Angles, head
 }
 
 /// Rotated keys and values of `len` tokens from `start`, one head.
-fn push_tokens(kv: &mut HeadKv, k: &[f32], v: &[f32], start: usize, len: usize, head: usize, heads: Heads, angles: &Angles) {
+#[expect(clippy::too_many_arguments, reason = "a run of tokens of one head, and where it goes")]
+fn push_tokens(
+    kv: &mut HeadKv,
+    k: &[f32],
+    v: &[f32],
+    start: usize,
+    len: usize,
+    head: usize,
+    heads: Heads,
+    angles: &Angles,
+) {
     let (d, width) = (heads.dim, heads.kv_heads * heads.dim);
     let mut key = vec![0.0; d];
     for token in start..start + len {
@@ -406,7 +430,11 @@ fn push_tokens(kv: &mut HeadKv, k: &[f32], v: &[f32], start: usize, len: usize, 
 ///
 /// # Errors
 ///
-/// If the tensors are not contiguous f32 in main memory.
+/// If the tensors are not contiguous f32 in main memory, or heads are wider than [`MAX_HEAD_DIM`].
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one layer's step over a batch of caches, and all that it depends on"
+)]
 pub fn attend_cached(
     q: &Tensor,
     k: &Tensor,
@@ -417,6 +445,7 @@ pub fn attend_cached(
     angles: &Angles,
     heads: Heads,
 ) -> Result<Tensor> {
+    heads.check()?;
     let t = q.dim(0)?;
     let mut start = 0;
     let mut work = Vec::with_capacity(rows.len() * heads.kv_heads);
@@ -479,7 +508,7 @@ fn scatter(queries: &[Query], part: &[f32], heads: Heads, out: &mut [f32]) {
 ///
 /// # Errors
 ///
-/// If shapes do not fit.
+/// If shapes do not fit, or heads are wider than [`MAX_HEAD_DIM`].
 pub fn attention(
     q: &Tensor,
     k: &Tensor,
@@ -488,6 +517,7 @@ pub fn attention(
     angles: &Arc<Angles>,
     heads: Heads,
 ) -> Result<Tensor> {
+    heads.check()?;
     let op = Attention { packing: packing.clone(), angles: angles.clone(), heads };
     if !q.device().is_cpu() {
         return reference(q, k, v, packing, angles, heads);
@@ -591,7 +621,13 @@ impl Attention {
         line
     }
 
-    fn forward_unit(&self, (tree, head): (usize, usize), q: &[f32], k: &[f32], v: &[f32]) -> (Vec<Query>, Vec<f32>) {
+    fn forward_unit(
+        &self,
+        (tree, head): (usize, usize),
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+    ) -> (Vec<Query>, Vec<f32>) {
         let caches = self.caches(tree, head, k, v);
         let (mut all, mut out) = (Vec::new(), Vec::new());
         for (i, s) in self.packing.trees[tree].iter().enumerate() {
@@ -604,7 +640,14 @@ impl Attention {
         (all, out)
     }
 
-    fn backward_unit(&self, (tree, head): (usize, usize), q: &[f32], k: &[f32], v: &[f32], dy: &[f32]) -> Gradients {
+    fn backward_unit(
+        &self,
+        (tree, head): (usize, usize),
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        dy: &[f32],
+    ) -> Gradients {
         let (heads, d, lanes) = (self.heads, self.heads.dim, self.heads.lanes());
         let caches = self.caches(tree, head, k, v);
         // The same values again, the other way about: keys as rows for dq, values as panels for dp.
@@ -717,7 +760,14 @@ fn score_gradients<'a>(
 }
 
 /// `out[j] += sum_i weights[i][j] * x[i]` over the first `most` tokens of one link.
-fn outer(weights: &[Vec<Lane>; TILE], block: usize, most: usize, x: &[Vec<Lane>; TILE], lanes: usize, out: &mut [Lane]) {
+fn outer(
+    weights: &[Vec<Lane>; TILE],
+    block: usize,
+    most: usize,
+    x: &[Vec<Lane>; TILE],
+    lanes: usize,
+    out: &mut [Lane],
+) {
     let w: [&[f32]; TILE] = std::array::from_fn(|i| &weights[i][block..].as_flattened()[..most]);
     for c in 0..lanes {
         let rows = out.chunks_exact_mut(lanes).map(|row| &mut row[c]);
@@ -744,10 +794,16 @@ impl CustomOp3 for Attention {
         let (t, heads) = (self.packing.tokens(), self.heads);
         let (wide, narrow) = (heads.heads * heads.dim, heads.kv_heads * heads.dim);
         if (lq.dims(), lk.dims(), lv.dims()) != (&[t, wide], &[t, narrow], &[t, narrow]) {
-            candle_core::bail!("attention over {t} tokens got {:?}, {:?}, {:?}", lq.shape(), lk.shape(), lv.shape());
+            candle_core::bail!(
+                "attention over {t} tokens got {:?}, {:?}, {:?}",
+                lq.shape(),
+                lk.shape(),
+                lv.shape()
+            );
         }
         let (q, k, v) = (values(q, lq)?, values(k, lk)?, values(v, lv)?);
-        let parts: Vec<_> = self.units().into_par_iter().map(|unit| self.forward_unit(unit, q, k, v)).collect();
+        let parts: Vec<_> =
+            self.units().into_par_iter().map(|unit| self.forward_unit(unit, q, k, v)).collect();
         let mut out = vec![0.0; t * wide];
         for (queries, part) in &parts {
             scatter(queries, part, heads, &mut out);
@@ -770,7 +826,10 @@ impl CustomOp3 for Attention {
             with_values(k, |k| {
                 with_values(v, |v| {
                     with_values(&dy, |dy| {
-                        self.units().into_par_iter().map(|unit| self.backward_unit(unit, q, k, v, dy)).collect()
+                        self.units()
+                            .into_par_iter()
+                            .map(|unit| self.backward_unit(unit, q, k, v, dy))
+                            .collect()
                     })
                 })
             })
@@ -833,7 +892,8 @@ mod tests {
         let step = |cache: &mut SequenceKv, from: usize, n: usize| {
             let cut = |x: &Tensor| x.narrow(0, from, n).unwrap().contiguous().unwrap();
             let angles = Angles::new(&packing.positions()[from..from + n], &inv_freq);
-            let out = attend_cached(&cut(&q), &cut(&k), &cut(&v), &mut [&mut *cache], &[n], 0, &angles, heads);
+            let out =
+                attend_cached(&cut(&q), &cut(&k), &cut(&v), &mut [&mut *cache], &[n], 0, &angles, heads);
             cache.advance(n);
             out.unwrap().to_vec2::<f32>().unwrap()
         };

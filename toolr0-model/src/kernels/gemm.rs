@@ -294,7 +294,10 @@ mod tests {
         let mut got = vec![7.0; m * n];
         matmul(a, b, &mut got, false);
         for (i, (g, w)) in got.iter().zip(&want).enumerate() {
-            assert!((f64::from(*g) - w).abs() <= 1e-5 * (k as f64).sqrt() + 1e-6, "({m},{k},{n}) [{i}]: {g} {w}");
+            assert!(
+                (f64::from(*g) - w).abs() <= 1e-5 * (k as f64).sqrt() + 1e-6,
+                "({m},{k},{n}) [{i}]: {g} {w}"
+            );
         }
         let before = got.clone();
         matmul(a, b, &mut got, true);
@@ -305,7 +308,9 @@ mod tests {
 
     #[test]
     fn corners() {
-        for (m, k, n) in [(1, 1, 1), (8, 3, 32), (9, 512, 33), (3, 513, 5), (1, 1025, 70), (70, 5, 1), (2, 0, 3)] {
+        for (m, k, n) in
+            [(1, 1, 1), (8, 3, 32), (9, 512, 33), (3, 513, 5), (1, 1025, 70), (70, 5, 1), (2, 0, 3)]
+        {
             for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
                 check(m, k, n, ta, tb);
             }

@@ -84,7 +84,13 @@ impl CustomOp2 for Product {
         "linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let ((t, k), (n, kw)) = (lx.shape().dims2()?, lw.shape().dims2()?);
         if k != kw {
             candle_core::bail!("a weight of shape ({n}, {kw}) cannot take rows of {k}");
@@ -94,7 +100,13 @@ impl CustomOp2 for Product {
         Ok((CpuStorage::F32(out), (t, n).into()))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let ((t, k), n) = (x.dims2()?, w.dim(0)?);
         let dy = dy.contiguous()?;
         let (mut dx, mut dw) = (vec![0.0; t * k], vec![0.0; n * k]);
@@ -115,13 +127,25 @@ impl CustomOp2 for AddBias {
         "add-bias"
     }
 
-    fn cpu_fwd(&self, y: &CpuStorage, ly: &Layout, b: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        y: &CpuStorage,
+        ly: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let mut out = values(y, ly)?.to_vec();
         add_bias(&mut out, values(b, lb)?);
         Ok((CpuStorage::F32(out), ly.shape().clone()))
     }
 
-    fn bwd(&self, _: &Tensor, b: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        _: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let n = b.dim(0)?;
         let db = with_values(&dy.contiguous()?, |dy| {
             sum_rows(dy.len() / n, n, |row, sum| {

@@ -168,6 +168,7 @@ fn what_is_not_supported_or_wrong_is_named() {
         (0, json!({ "num_key_value_heads": 3 }), "num_key_value_heads"),
         (0, json!({ "num_key_value_heads": null }), "num_key_value_heads"),
         (0, json!({ "head_dim": 15 }), "head_dim"),
+        (0, json!({ "head_dim": 514 }), "head_dim"),
         (0, json!({ "rms_norm_eps": 0.0 }), "rms_norm_eps"),
         (0, json!({ "rms_norm_eps": "1e-6" }), "rms_norm_eps"),
         (0, json!({ "tie_word_embeddings": 1 }), "tie_word_embeddings"),

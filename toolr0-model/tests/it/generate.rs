@@ -319,8 +319,8 @@ fn bad_requests_are_errors() {
         let request = Request { prompt, streams: streams(0, 1) };
         generate(&model, &tokenizer, &[], &[request], config, Batching::default(), &mut |_| true)
     };
-    let error = sample(vec![3, 262, 4], &sampling(2)).unwrap_err().to_string();
-    assert!(error.contains("262"), "{error}");
+    let error = anyhow::Error::from(sample(vec![3, 262, 4], &sampling(2)).unwrap_err());
+    assert!(format!("{error:#}").contains("token 262"), "{error:#}");
     let error = sample(vec![], &sampling(2)).unwrap_err().to_string();
     assert!(error.contains("prompt"), "{error}");
     let error = sample(vec![3], &SamplingConfig { top_p: 0.0, ..sampling(2) }).unwrap_err().to_string();

@@ -115,7 +115,13 @@ impl CustomOp2 for TokenLogprobs {
         "token-logprobs"
     }
 
-    fn cpu_fwd(&self, h: &CpuStorage, lh: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        h: &CpuStorage,
+        lh: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let ((t, c), (v, _)) = (lh.shape().dims2()?, lw.shape().dims2()?);
         let (hidden, head) = (slice(h, lh)?, slice(w, lw)?);
         let packed = Packed::new(Mat::new(head, v, c).t());
@@ -136,7 +142,13 @@ impl CustomOp2 for TokenLogprobs {
         Ok((CpuStorage::F32(out), (t, 2).into()))
     }
 
-    fn bwd(&self, h: &Tensor, w: &Tensor, out: &Tensor, d: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        h: &Tensor,
+        w: &Tensor,
+        out: &Tensor,
+        d: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let ((t, c), v) = (h.dims2()?, w.dim(0)?);
         let d = d.contiguous()?;
         let (mut dh, mut dw) = (vec![0.0; t * c], vec![0.0; v * c]);

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::terms::MAX_LOG_RATIO;
+
 /// Statistics of one micro-batch, or of several after [`LossStats::merge`]. Nothing here has a gradient.
 ///
 /// "Items" are what ratios belong to: loss tokens, or rows at the sequence level. Like TRL, the sequence
@@ -135,6 +137,16 @@ impl LossStats {
 }
 
 impl Mismatch {
+    /// Compares the log-probs of `trainer` and `sampler` where `mask` is true.
+    pub(crate) fn between(trainer: &[f64], sampler: &[f64], mask: &[bool]) -> Self {
+        let mut out = Self::default();
+        for ((trainer, sampler), _) in trainer.iter().zip(sampler).zip(mask).filter(|(_, m)| **m) {
+            let gap = trainer - sampler;
+            out.add(gap, gap.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp());
+        }
+        out
+    }
+
     /// Folds in one token with a running mean.
     pub(super) fn add(&mut self, gap: f64, rho: f64) {
         let one = Self {

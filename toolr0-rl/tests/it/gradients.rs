@@ -96,7 +96,7 @@ fn check(dir: &Path) {
     }
     assert!(clipped, "{name}: no step was clipped, so clipping went untested");
     assert!(want[9] < want[0] - 0.1, "{name}: the losses of the golden move");
-    println!("{name}: gradients within {:.1e} (`{}`), ten losses within {drift:.1e}", worst.0, worst.1);
+    eprintln!("{name}: gradients within {:.1e} (`{}`), ten losses within {drift:.1e}", worst.0, worst.1);
 }
 
 /// The sample of `toolr0-model`; its numbers come from a float64 definition that was held against PyTorch's.
