@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
     let config = GrpoConfig { beta: 0.0, ..GrpoConfig::default() };
     let probability =
         |logits: &[f64], action| logprob_and_entropy(logits, action, config.temperature).0.exp();
-    println!("step  reward  loss     probability of the rewarded action");
+    println!("step  reward  probability of the rewarded action");
     for step in 0..20 {
         // Draws without a random number generator: evenly spread quantiles, shifted by the golden ratio each step.
         let quantile = |i: usize| (i as f64 / GROUP as f64 + step as f64 * 0.618_034).fract();
@@ -65,7 +65,7 @@ fn main() -> anyhow::Result<()> {
         logits.iter_mut().zip(&gradient).for_each(|(w, g)| *w -= 0.5 * g);
 
         let mean = rewards.iter().sum::<f64>() / GROUP as f64;
-        println!("{:4}  {mean:6.3}  {:7.4}  {:.3}", step + 1, output.loss, probability(&logits, GOOD));
+        println!("{:4}  {mean:6.3}  {:.3}", step + 1, probability(&logits, GOOD));
     }
     Ok(())
 }

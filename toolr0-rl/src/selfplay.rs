@@ -600,8 +600,7 @@ impl<'a> SelfPlay<'a> {
         for _ in 0..rl.epochs {
             let first = done.stats.mismatch.take();
             done = update(agent, optimizer, groups, &advantages, reference.map(Sampler::model), rl, rate)?;
-            // Only in the first epoch are trainer and sampler the same weights.
-            done.stats.mismatch = first.or(done.stats.mismatch);
+            done.stats.mismatch = first.or(done.stats.mismatch); // of the weights that sampled
         }
         let scored: Vec<&Reward> = rewards.iter().filter(|r| !r.unscorable()).collect();
         let mut terms = BTreeMap::new();

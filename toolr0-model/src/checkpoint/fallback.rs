@@ -46,6 +46,8 @@ pub(super) fn byte_level(config: &ModelConfig, path: &Path) -> Result<(String, S
     for byte in 0..=u8::MAX {
         vocab.insert(spelling(byte).to_string(), next().into());
     }
+    // An added token keeps the id it is given only if the vocabulary knows it under that id.
+    vocab.extend(MARKS.iter().zip(marks).map(|(mark, id)| (mark.to_string(), id.into())));
     let added: Vec<Value> = MARKS
         .iter()
         .zip(marks)
