@@ -273,11 +273,45 @@ impl RunConfig {
         self.probe.judge_sampling.validate()?;
         self.dataset.sampling.validate()?;
         self.rl.loss.check()?;
+        if self.rl.loss.importance_correction.is_some() {
+            // Sampler and trainer are one implementation: every weight would be exactly 1.
+            let user = "a run that samples and trains in one process".to_owned();
+            return Err(Error::UnusedOption { option: "rl.loss.importance_correction", user });
+        }
         self.rl.advantage.check()
     }
 
     /// Whether the judge has a say in the generator's reward.
     pub fn judged(&self) -> bool {
         0.0 < self.reward.generator.curriculum && 0.0 < self.reward.generator.curriculum_weights.semantic
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut RunConfig), word: &str) {
+        let mut config = RunConfig::default();
+        config.check().unwrap();
+        change(&mut config);
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+
+    #[test]
+    fn what_is_out_of_range_or_without_effect_is_refused_by_name() {
+        refused(|c| c.selfplay.iterations = 0, "selfplay.iterations");
+        refused(|c| c.solver.group_size = 1, "solver.group_size");
+        refused(|c| c.dataset.agreement = 1.5, "dataset.agreement");
+        refused(|c| c.generator.sampling.temperature = 0.7, "generator.sampling.temperature");
+        refused(
+            |c| {
+                let text = r#"{"level": "token", "out_of_bounds": "truncate"}"#;
+                c.rl.loss.importance_correction = Some(serde_json::from_str(text).unwrap());
+            },
+            "rl.loss.importance_correction",
+        );
     }
 }

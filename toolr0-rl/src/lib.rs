@@ -3,6 +3,7 @@
 //! Read in this order:
 //!
 //! - [`selfplay`]: the turns, and the one walk that both roles take;
+//! - [`record`]: what a run tells while it goes on;
 //! - [`policy`]: a role's language model, frozen to sample or trained;
 //! - [`advantage`], [`loss`], [`shaping`]: from rewards to slopes, in plain `f64`;
 //! - [`update`](mod@update): from slopes to new weights; with [`optim`] and [`schedule`];
@@ -20,6 +21,7 @@ pub mod kernels;
 pub mod loss;
 pub mod optim;
 pub mod policy;
+pub mod record;
 pub mod schedule;
 pub mod selfplay;
 pub mod sft;

@@ -13,7 +13,6 @@
 use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom;
-use serde::Serialize;
 use toolr0_curriculum::{
     Attempts, Candidate, Drops, Funnel, Pool, SelectConfig, SpecLaw, dedup, draw_specs, select, verify,
 };
@@ -29,113 +28,9 @@ use crate::error::Result;
 use crate::exam::{ExamReport, sit};
 use crate::optim::AdamW;
 use crate::policy::{Agent, Group, Role, Sampler};
+pub use crate::record::{DatasetReport, Observer, Phase, Record, StepReport};
 use crate::shaping::zero_variance;
 use crate::update::{UpdateStats, update};
-
-/// What a run tells while it goes on, and whether it may go on.
-pub trait Observer {
-    /// A phase of `n` items begins.
-    fn begin(&mut self, phase: Phase, iteration: usize, n: usize);
-    /// `done` of its items are done; `note` says what is to be seen of them.
-    fn advance(&mut self, done: usize, note: &str);
-    /// A record for the log.
-    ///
-    /// # Errors
-    ///
-    /// What the log cannot take, such as [`Error::Write`](crate::Error::Write); it ends the run.
-    fn record(&mut self, record: &Record) -> Result<()>;
-    /// Whether the run should end at the next step boundary.
-    fn stopped(&self) -> bool {
-        false
-    }
-}
-
-/// The parts of an iteration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// The generator learns.
-    Generator,
-    /// Candidates are drawn.
-    Candidates,
-    /// The solver's attempts at them are counted.
-    Verification,
-    /// The solver learns.
-    Solver,
-    /// A role sits the exam.
-    Exam,
-}
-
-/// One line of `metrics.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "record", rename_all = "snake_case")]
-pub enum Record {
-    /// One update.
-    Step(Box<StepReport>),
-    /// One dataset.
-    Dataset(DatasetReport),
-    /// One sitting of the exam; iteration 0 is the base.
-    Exam {
-        /// Iteration.
-        iteration: usize,
-        /// Result.
-        report: ExamReport,
-    },
-}
-
-/// One update of one role.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct StepReport {
-    /// Iteration, from 1.
-    pub iteration: usize,
-    /// `generator` or `solver`.
-    pub role: String,
-    /// Step of this phase, from 1.
-    pub step: usize,
-    /// Mean reward over completions that could be scored.
-    pub reward: f64,
-    /// Mean of each reward term over the same completions.
-    pub reward_terms: BTreeMap<String, f64>,
-    /// Completions whose reward could not be measured.
-    pub unscorable: usize,
-    /// Mean success rate of the solver: over probed tasks for the generator, over completions for the solver.
-    pub success_rate: Option<f64>,
-    /// Share of groups whose rewards are all equal.
-    pub zero_variance: f64,
-    /// Why completions were faulty, counted.
-    pub faults: Drops,
-    /// Mean length of a completion, tokens.
-    pub completion_tokens: f64,
-    /// Share of completions that ran out of tokens.
-    pub truncated: f64,
-    /// The update.
-    pub update: UpdateStats,
-    /// Tokens sampled in this step, probes included.
-    pub sampled_tokens: usize,
-    /// Fingerprint of the first prompt as rendered, to be compared across phases.
-    pub prompt_fingerprint: String,
-    /// Wall time, s. Not reproducible.
-    pub seconds: f64,
-    /// Sampled and trained tokens per second. Not reproducible.
-    pub tokens_per_second: f64,
-}
-
-/// What became of the candidates of one iteration.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DatasetReport {
-    /// Iteration, from 1.
-    pub iteration: usize,
-    /// Every drop by reason.
-    pub funnel: Funnel,
-    /// Tasks kept.
-    pub tasks: usize,
-    /// Mean success rate of the solver on them before training.
-    pub success_rate: f64,
-    /// Tasks by domain.
-    pub domains: BTreeMap<String, usize>,
-    /// Wall time, s. Not reproducible.
-    pub seconds: f64,
-}
 
 /// How a run ended.
 #[derive(Debug)]
@@ -446,6 +341,9 @@ impl<'a> SelfPlay<'a> {
             };
             generator.sample(&prompts, &data.sampling, &mut progress)?
         };
+        if observer.stopped() {
+            return Ok(Vec::new()); // Cut-off completions are not bad ones: nothing is counted of them.
+        }
         let (mut unreadable, mut candidates) = (Drops::default(), Vec::new());
         for (group, spec) in groups.iter().zip(specs) {
             for rollout in &group.rollouts {
@@ -477,6 +375,9 @@ impl<'a> SelfPlay<'a> {
             };
             self.attempt(&tasks, solver, &sampling, data.samples, stream.child("attempts"), &mut progress)?
         };
+        if observer.stopped() {
+            return Ok(Vec::new());
+        }
         for (candidate, attempts) in pool.candidates.iter_mut().zip(attempted.counts) {
             candidate.attempts = attempts;
         }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::kernels::token_logprobs::token_logprobs;
 use crate::loss::{Advantages, LossInput, LossStats, Mismatch, Window, grpo_loss};
 use crate::optim::{AdamW, Gradients};
-use crate::policy::{Agent, Group};
+use crate::policy::{Agent, Group, Rollout};
 use crate::shaping::mask_cut_off;
 
 /// What an update did.
@@ -110,7 +110,9 @@ pub fn update(
     if advantages.len() != rows {
         return Err(Error::Length { name: "advantages", expected: rows, got: advantages.len() });
     }
-    let tokens: usize = groups.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum();
+    let bears_loss = |r: &&Rollout| !(rl.mask_truncated && r.finish == Finish::Length);
+    let rollouts = groups.iter().flat_map(|g| &g.rollouts);
+    let tokens: usize = rollouts.filter(bears_loss).map(|r| r.tokens.len()).sum();
     let window = Window {
         rows: Some(rows as f64),
         tokens: Some(tokens as f64),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use toolr0_model::config::{Architecture, ModelConfig, WeightDtype};
 use toolr0_model::decoder::{snapshot, trainable};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::{Tensors, expected_tensors};
-use toolr0_model::{CausalLm, ChatTemplate, Tokenizer};
+use toolr0_model::{CausalLm, ChatTemplate, Params, Tokenizer};
 use toolr0_rl::optim::{AdamW, AdamWConfig, Gradients};
 use toolr0_rl::schedule::{Decay, Schedule};
 use toolr0_rl::sft::{Example, accumulate};
@@ -46,8 +46,11 @@ pub struct BootstrapConfig {
     pub batch_tokens: usize,
     /// Updates on repeated random sequences.
     pub warmup_steps: u64,
-    /// Updates on documents.
+    /// Updates on documents in the first cycle of the learning rate.
     pub steps: u64,
+    /// Updates on documents in the second cycle, which starts with a fresh optimiser from the weights of the first as
+    /// f16 holds them.
+    pub restart_steps: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// The optimiser.
@@ -69,6 +72,7 @@ impl Default for BootstrapConfig {
             batch_tokens: 4096,
             warmup_steps: 80,
             steps: 1250,
+            restart_steps: 1300,
             learning_rate: 3e-3,
             adamw: AdamWConfig { beta2: 0.98, weight_decay: 0.1, ..AdamWConfig::default() },
             corpus: CorpusConfig::default(),
@@ -137,23 +141,37 @@ pub fn bootstrap(
     let params = trainable(&initial(&config, root.child("weights"))?)?;
     let model = CausalLm::from_params(&config, &params)?;
 
-    let mut optimizer = AdamW::new(recipe.adamw.clone());
-    let steps = recipe.warmup_steps + recipe.steps;
-    let schedule = Schedule { warmup: 50, decay: Decay::Cosine, floor: 0.02 };
-    let (mut next, mut tokens) = (0u64, 0u64);
-    for step in 0..steps {
-        let examples = if step < recipe.warmup_steps {
-            repeats(&mut root.child("repeats").child(step).rng(), config.vocab_size, recipe.batch_tokens)
-        } else {
-            documents(&corpus, &mut next, &tokenizer, &template, recipe.batch_tokens)?
-        };
-        tokens += examples.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
-        let mut grads = Gradients::default();
-        let stats = accumulate(&model, &params, &examples, 1.0, &mut grads)?;
-        optimizer.step(&params, &grads, recipe.learning_rate * schedule.factor(step, steps))?;
-        progress(Progress { step: step + 1, steps, loss: stats.loss, tokens });
+    let total = recipe.warmup_steps + recipe.steps + recipe.restart_steps;
+    let (mut next, mut tokens, mut done) = (0u64, 0u64, 0u64);
+    for (cycle, steps) in [recipe.warmup_steps + recipe.steps, recipe.restart_steps].into_iter().enumerate() {
+        if cycle == 1 {
+            round_to_f16(&params)?;
+        }
+        let mut optimizer = AdamW::new(recipe.adamw.clone());
+        let schedule = Schedule { warmup: 50, decay: Decay::Cosine, floor: 0.02 };
+        for step in 0..steps {
+            let examples = if cycle == 0 && step < recipe.warmup_steps {
+                repeats(&mut root.child("repeats").child(step).rng(), config.vocab_size, recipe.batch_tokens)
+            } else {
+                documents(&corpus, &mut next, &tokenizer, &template, recipe.batch_tokens)?
+            };
+            tokens += examples.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
+            done += 1;
+            let mut grads = Gradients::default();
+            let stats = accumulate(&model, &params, &examples, 1.0, &mut grads)?;
+            optimizer.step(&params, &grads, recipe.learning_rate * schedule.factor(step, steps))?;
+            progress(Progress { step: done, steps: total, loss: stats.loss, tokens });
+        }
     }
     Ok(Checkpoint::new(config, snapshot(&params)?, &tokenizer_json, &tokenizer_config, here)?)
+}
+
+/// Sets every weight to the nearest one that the shipped file can hold.
+fn round_to_f16(params: &Params) -> Result<()> {
+    for var in params.values() {
+        var.set(&var.as_tensor().to_dtype(DType::F16)?.to_dtype(DType::F32)?)?;
+    }
+    Ok(())
 }
 
 /// Fresh weights: norms 1, biases 0, projections normal, those that write to the residual stream smaller by

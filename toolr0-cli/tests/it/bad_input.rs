@@ -119,6 +119,8 @@ fn checkpoints_that_are_none_are_named() {
             "--set",
             "steps=1",
             "--set",
+            "restart_steps=0",
+            "--set",
             "warmup_steps=0",
             "--set",
             "batch_tokens=256",

@@ -193,6 +193,7 @@ fn a_base_can_be_made_again() {
         "batch_tokens=1024",
         "warmup_steps=1",
         "steps=2",
+        "restart_steps=1",
     ];
     let sets = small.iter().flat_map(|set| ["--set", set]);
     for out in ["a", "b"] {

@@ -1,0 +1,115 @@
+//! What a run tells while it goes on: the lines of `metrics.jsonl`, and who listens.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use toolr0_curriculum::{Drops, Funnel};
+
+use crate::error::Result;
+use crate::exam::ExamReport;
+use crate::update::UpdateStats;
+
+/// What a run tells while it goes on, and whether it may go on.
+pub trait Observer {
+    /// A phase of `n` items begins.
+    fn begin(&mut self, phase: Phase, iteration: usize, n: usize);
+    /// `done` of its items are done; `note` says what is to be seen of them.
+    fn advance(&mut self, done: usize, note: &str);
+    /// A record for the log.
+    ///
+    /// # Errors
+    ///
+    /// What the log cannot take, such as [`Error::Write`](crate::Error::Write); it ends the run.
+    fn record(&mut self, record: &Record) -> Result<()>;
+    /// Whether the run should end at the next step boundary.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// The parts of an iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The generator learns.
+    Generator,
+    /// Candidates are drawn.
+    Candidates,
+    /// The solver's attempts at them are counted.
+    Verification,
+    /// The solver learns.
+    Solver,
+    /// A role sits the exam.
+    Exam,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// One update.
+    Step(Box<StepReport>),
+    /// One dataset.
+    Dataset(DatasetReport),
+    /// One sitting of the exam; iteration 0 is the base.
+    Exam {
+        /// Iteration.
+        iteration: usize,
+        /// Result.
+        report: ExamReport,
+    },
+}
+
+/// One update of one role.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Iteration, from 1.
+    pub iteration: usize,
+    /// `generator` or `solver`.
+    pub role: String,
+    /// Step of this phase, from 1.
+    pub step: usize,
+    /// Mean reward over completions that could be scored.
+    pub reward: f64,
+    /// Mean of each reward term over the same completions.
+    pub reward_terms: BTreeMap<String, f64>,
+    /// Completions whose reward could not be measured.
+    pub unscorable: usize,
+    /// Mean success rate of the solver: over probed tasks for the generator, over completions for the solver.
+    pub success_rate: Option<f64>,
+    /// Share of groups whose rewards are all equal.
+    pub zero_variance: f64,
+    /// Why completions were faulty, counted.
+    pub faults: Drops,
+    /// Mean length of a completion, tokens.
+    pub completion_tokens: f64,
+    /// Share of completions that ran out of tokens.
+    pub truncated: f64,
+    /// The update.
+    pub update: UpdateStats,
+    /// Tokens sampled in this step, probes included.
+    pub sampled_tokens: usize,
+    /// Fingerprint of the first prompt as rendered, to be compared across phases.
+    pub prompt_fingerprint: String,
+    /// Wall time, s. Not reproducible.
+    pub seconds: f64,
+    /// Sampled and trained tokens per second. Not reproducible.
+    pub tokens_per_second: f64,
+}
+
+/// What became of the candidates of one iteration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DatasetReport {
+    /// Iteration, from 1.
+    pub iteration: usize,
+    /// Every drop by reason.
+    pub funnel: Funnel,
+    /// Tasks kept.
+    pub tasks: usize,
+    /// Mean success rate of the solver on them before training.
+    pub success_rate: f64,
+    /// Tasks by domain.
+    pub domains: BTreeMap<String, usize>,
+    /// Wall time, s. Not reproducible.
+    pub seconds: f64,
+}
