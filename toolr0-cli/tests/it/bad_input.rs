@@ -75,8 +75,6 @@ fn values_are_refused_by_key() {
 fn sets_go_together_and_tables_are_data() {
     let home = tempfile::tempdir().unwrap();
     let sets = [
-        "rl.loss.importance_correction.level=token",
-        "rl.loss.importance_correction.out_of_bounds=truncate",
         "spec.domains={banking: 1}",
         "spec.calls.single_turn.2=0",
         "dataset.mix.easy=0.5",
@@ -85,10 +83,16 @@ fn sets_go_together_and_tables_are_data() {
     let mut args = vec!["selfplay", "--dry-run"];
     args.extend(sets.iter().flat_map(|set| ["--set", set]));
     let text = succeed(home.path(), &args);
-    for part in ["banking: 1.0", "level: token", "easy: 0.5", "learning_rate: 0.0001"] {
+    for part in ["banking: 1.0", "easy: 0.5", "learning_rate: 0.0001"] {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
     assert!(!text.contains("cybersecurity"));
+    // Neither key is whole without the other: together they are read, and then found to have no effect.
+    let (level, bounds) =
+        ("rl.loss.importance_correction.level=token", "rl.loss.importance_correction.out_of_bounds=truncate");
+    refused(home.path(), &["selfplay", "--dry-run", "--set", level], 1, &["out_of_bounds"]);
+    let both = ["selfplay", "--dry-run", "--set", level, "--set", bounds];
+    refused(home.path(), &both, 1, &["rl.loss.importance_correction", "one process does not use it"]);
 }
 
 #[test]
