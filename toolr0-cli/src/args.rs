@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use serde::Serialize;
+use toolr0_tools::Task;
+
+use crate::base;
 
 /// Self-play for tool calling: a generator invents tasks, a solver learns from them.
 #[derive(Debug, Parser)]
@@ -88,6 +92,9 @@ pub(crate) struct Selfplay {
     /// The run directory, which must not exist or be empty; `runs/SEED-N` if left out
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Which held-out set is the exam: choose settings on `dev`, and report `exam`
+    #[arg(long, value_enum, default_value_t = HeldOut::Exam)]
+    pub(crate) questions: HeldOut,
     /// Keep both models of every iteration, not only the last
     #[arg(long)]
     pub(crate) keep_iterations: bool,
@@ -129,12 +136,32 @@ pub(crate) struct Eval {
 }
 
 /// A held-out set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum HeldOut {
     /// The exam, on which nothing may be tuned
     Exam,
     /// The development set, on which choices are made
     Dev,
+}
+
+impl HeldOut {
+    /// Its first `n` questions, the same in every run and command.
+    pub(crate) fn draw(self, n: usize) -> Vec<Task> {
+        match self {
+            Self::Exam => base::exam_questions(n),
+            Self::Dev => base::dev_questions(n),
+        }
+    }
+}
+
+impl std::fmt::Display for HeldOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exam => "exam",
+            Self::Dev => "dev",
+        })
+    }
 }
 
 /// How prompts are worded.

@@ -6,7 +6,6 @@
 //! - [`model`], [`bench`](mod@bench), [`input`]: what is read;
 //! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
 //! - [`mod@stop`] is Ctrl-C.
-#![forbid(unsafe_code)]
 
 mod args;
 mod base;
@@ -40,6 +39,13 @@ use crate::args::{Cli, Command};
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // candle's own worker threads wait for work by spinning, which on a laptop takes half of each core from those that
+    // have some; all that is large enough for several threads has them from rayon.
+    #[expect(unsafe_code, reason = "candle takes this setting from the environment alone")]
+    // SAFETY: no other thread exists yet that could read the environment.
+    unsafe {
+        std::env::set_var("CANDLE_NUM_THREADS", "1");
+    }
     match run(&Cli::parse()) {
         Ok(code) => code,
         // A reader such as `head` has seen enough.

@@ -7,6 +7,8 @@ use serde::Serialize;
 use toolr0_reward::stats::mcnemar_exact;
 use toolr0_rl::exam::{ErrorCounts, ExamReport};
 
+use crate::args::HeldOut;
+
 /// The last line of `selfplay --json`, and `result.json`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RunResult {
@@ -22,6 +24,8 @@ pub(crate) struct RunResult {
     pub(crate) out: String,
     /// Whether the run was ended before its end.
     pub(crate) stopped: bool,
+    /// Which held-out set was the exam.
+    pub(crate) questions: HeldOut,
     /// The measurement; `null` where no exam was sat.
     pub(crate) exam: Option<ExamResult>,
 }

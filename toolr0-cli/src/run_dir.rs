@@ -3,7 +3,7 @@
 //! ```text
 //! config.yaml              the resolved configuration, which `--config` reads back
 //! metrics.jsonl            one record a line: steps, datasets, exams
-//! generator/, solver/      both models as of the last finished iteration, or of the end
+//! generator/, solver/      both models as of the last finished iteration, or of the end; adapter/ in each with rl.lora
 //! iteration-N/tasks.jsonl  what the solver trained on, in that order
 //! result.json              the exam before and after; written last
 //! ```
@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use toolr0_model::Checkpoint;
 use toolr0_model::config::WeightDtype;
-use toolr0_model::weights::save_text;
+use toolr0_model::weights::{Tensors, save_text};
+use toolr0_model::{Checkpoint, LoraConfig};
 use toolr0_rl::Error;
 
 /// A directory that this run made and owns.
@@ -85,6 +85,17 @@ impl RunDir {
     /// Writes a checkpoint, each file whole or not at all. The weights are stored as they were trained, in 32 bits.
     pub(crate) fn checkpoint(&self, name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
         Ok(checkpoint.save(&self.root.join(name), WeightDtype::F32)?)
+    }
+
+    /// Writes adapters in PEFT's layout. `base` is the model that they belong to.
+    pub(crate) fn adapters(
+        &self,
+        name: &str,
+        lora: &LoraConfig,
+        adapters: &Tensors,
+        base: &str,
+    ) -> Result<(), Error> {
+        Ok(lora.save(&self.root.join(name), adapters, base)?)
     }
 
     /// Writes one object a line, all or nothing.

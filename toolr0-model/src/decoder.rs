@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::kernels::attention::{Angles, Heads, Packing, SequenceKv, attend_cached, attention};
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::swiglu::swiglu;
-use crate::linear::Linear;
+use crate::linear::{Adapter, Linear};
+use crate::lora::{LoraConfig, Target};
+use crate::rng::Stream;
 use crate::weights::{EMBEDDING, HEAD, Tensors, expected_tensors};
 
 /// A causal language model.
@@ -140,7 +142,44 @@ impl CausalLm {
         Self::new(config, &tensors)
     }
 
-    /// A copy without gradient, laid out for sampling. Later updates of the weights do not reach it.
+    /// The same network with adapters, which are the only tensors that need to be variables then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`] or [`Error::Shape`] naming the adapter.
+    pub fn with_adapters(mut self, lora: &LoraConfig, adapters: &Tensors) -> Result<Self> {
+        let path = || std::path::PathBuf::from("the adapters in memory");
+        for (name, expected) in lora.expected(&self.config) {
+            let Some(tensor) = adapters.get(&name) else {
+                return Err(Error::MissingTensor { path: path(), name });
+            };
+            if tensor.dims() != expected.as_slice() {
+                return Err(Error::Shape { path: path(), name, expected, got: tensor.dims().to_vec() });
+            }
+        }
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            for target in &lora.targets {
+                let of = |part: &str| {
+                    adapters[&format!("model.layers.{i}.{}.{part}.weight", target.path())].clone()
+                };
+                let adapter =
+                    Adapter { a: of("lora_A"), b: of("lora_B"), scale: lora.scale(), dropout: lora.dropout };
+                let linear = match target {
+                    Target::QProj => &mut layer.query,
+                    Target::KProj => &mut layer.key,
+                    Target::VProj => &mut layer.value,
+                    Target::OProj => &mut layer.output,
+                    Target::GateProj => &mut layer.gate,
+                    Target::UpProj => &mut layer.up,
+                    Target::DownProj => &mut layer.down,
+                };
+                *linear = linear.clone().with_adapter(adapter);
+            }
+        }
+        Ok(self)
+    }
+
+    /// A copy without gradient, laid out for sampling; adapters are merged. Later updates of the weights do not reach it.
     ///
     /// # Errors
     ///
@@ -203,9 +242,23 @@ impl CausalLm {
     ///
     /// If a token is not in the vocabulary or shapes do not fit.
     pub fn forward(&self, tokens: &[u32], packing: &Arc<Packing>) -> Result<Tensor> {
+        self.forward_dropping(tokens, packing, None)
+    }
+
+    /// As [`CausalLm::forward`], with the adapters' dropout drawn from `dropout`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`CausalLm::forward`].
+    pub fn forward_dropping(
+        &self,
+        tokens: &[u32],
+        packing: &Arc<Packing>,
+        dropout: Option<Stream>,
+    ) -> Result<Tensor> {
         let angles = Arc::new(Angles::new(packing.positions(), &self.inv_freq));
         let heads = self.heads();
-        self.layers(tokens, |_, q, k, v| attention(&q, &k, &v, packing, &angles, heads))
+        self.layers(tokens, dropout, |_, q, k, v| attention(&q, &k, &v, packing, &angles, heads))
     }
 
     /// Hidden states of new tokens over cached ones, which they join. Without gradient.
@@ -227,7 +280,7 @@ impl CausalLm {
             rows.iter().zip(new).flat_map(|(row, new)| (row.len() as u32..).take(*new)).collect();
         let angles = Angles::new(&positions, &self.inv_freq);
         let heads = self.heads();
-        let hidden = self.layers(tokens, |layer, q, k, v| {
+        let hidden = self.layers(tokens, None, |layer, q, k, v| {
             attend_cached(
                 &q.contiguous()?,
                 &k.contiguous()?,
@@ -247,6 +300,7 @@ impl CausalLm {
     fn layers(
         &self,
         tokens: &[u32],
+        dropout: Option<Stream>,
         mut attend: impl FnMut(usize, Tensor, Tensor, Tensor) -> candle_core::Result<Tensor>,
     ) -> Result<Tensor> {
         let config = &self.config;
@@ -268,13 +322,15 @@ impl CausalLm {
                 }
                 None => Ok(x),
             };
-            let q = per_head(layer.query.forward(&normed)?, &layer.query_norm)?; // (t, h * d)
-            let k = per_head(layer.key.forward(&normed)?, &layer.key_norm)?; // (t, kv * d)
-            let v = layer.value.forward(&normed)?;
-            x = (x + layer.output.forward(&attend(i, q, k, v)?)?)?;
+            // Every adapter drops by a stream of its own.
+            let drop = |part: usize| dropout.map(|stream| stream.child(i).child(part));
+            let q = per_head(layer.query.forward(&normed, drop(0))?, &layer.query_norm)?; // (t, h * d)
+            let k = per_head(layer.key.forward(&normed, drop(1))?, &layer.key_norm)?; // (t, kv * d)
+            let v = layer.value.forward(&normed, drop(2))?;
+            x = (x + layer.output.forward(&attend(i, q, k, v)?, drop(3))?)?;
             let normed = rms_norm(&x, &layer.mlp_norm, eps)?;
-            let wide = swiglu(&layer.gate.forward(&normed)?, &layer.up.forward(&normed)?)?;
-            x = (x + layer.down.forward(&wide)?)?;
+            let wide = swiglu(&layer.gate.forward(&normed, drop(4))?, &layer.up.forward(&normed, drop(5))?)?;
+            x = (x + layer.down.forward(&wide, drop(6))?)?;
         }
         Ok(rms_norm(&x, &self.norm, eps)?)
     }
@@ -289,6 +345,6 @@ impl CausalLm {
     ///
     /// If the shapes do not fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.head.forward(hidden)?)
+        Ok(self.head.forward(hidden, None)?)
     }
 }

@@ -146,6 +146,14 @@ pub enum Error {
         /// What was expected and what was got.
         reason: String,
     },
+    /// A setting of the adapters is out of range.
+    #[error("lora: `{key}` {reason}")]
+    Lora {
+        /// The setting.
+        key: &'static str,
+        /// What was expected and what was got.
+        reason: String,
+    },
     /// A model is neither a folder nor obtainable from the hub.
     #[error("model `{model}`: {reason}")]
     Hub {

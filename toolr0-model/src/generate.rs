@@ -14,6 +14,7 @@ use crate::decoder::CausalLm;
 use crate::error::{Error, Result};
 use crate::kernels::attention::SequenceKv;
 use crate::kernels::with_values;
+use crate::lanes::side_by_side;
 use crate::rng::{ChaCha8Rng, Stream};
 use crate::sampler::{SamplingConfig, Scratch, sample};
 use crate::tokenizer::{Incremental, Tokenizer};
@@ -65,6 +66,12 @@ impl Default for Batching {
     }
 }
 
+/// Weights up to which threads decode rows of their own. One thread to a lane of rows leaves no thread waiting between
+/// the layers, but every lane reads all weights: beyond the caches, splitting each product is faster.
+const LANE_VALUES: u64 = 1 << 23;
+/// Rows below which a lane is not worth a thread.
+const MIN_LANE: usize = 8;
+
 struct Row {
     request: usize,
     sample: usize,
@@ -102,6 +109,7 @@ pub fn generate(
         requests.iter().map(|r| r.streams.iter().map(|_| empty()).collect()).collect();
     let mut waiting: VecDeque<usize> =
         (0..requests.len()).filter(|r| !requests[*r].streams.is_empty()).collect();
+    let lanes = if model.config().n_params() <= LANE_VALUES { rayon::current_num_threads() } else { 1 };
     let mut rows: Vec<Row> = Vec::new();
     let mut finished = 0;
     loop {
@@ -110,7 +118,11 @@ pub fn generate(
         if rows.is_empty() {
             return Ok(out);
         }
-        step(model, tokenizer, eos, config, &mut rows)?;
+        let lane = rows.len().div_ceil(lanes).max(MIN_LANE);
+        let pieces = rows.chunks_mut(lane).collect();
+        side_by_side(pieces, |rows| step(model, tokenizer, eos, config, rows))
+            .into_iter()
+            .collect::<Result<()>>()?;
         let before = finished;
         rows.retain_mut(|row| {
             let over = row.done.finish != Finish::Length || config.max_new_tokens <= row.done.tokens.len();
@@ -187,7 +199,7 @@ fn admit(
     Ok(out)
 }
 
-/// One token for every row.
+/// One token for every row of a lane.
 fn step(
     model: &CausalLm,
     tokenizer: &Tokenizer,

@@ -7,8 +7,10 @@
 //!
 //! - [`config`], [`weights`], [`tokenizer`], [`chat`], [`hub`]: a checkpoint in the Hugging Face layout, in and out;
 //! - [`decoder`]: the network, over packed sequences that may share prefixes;
+//! - [`lora`]: adapters beside frozen weights;
 //! - [`kernels`]: its arithmetic, each piece beside its definition;
 //! - [`sampler`], [`generate`](mod@generate): from logits to tokens, from prompts to completions;
+//! - [`lanes`]: batches in pieces, side by side;
 //! - [`rng`]: random streams with names, so that every draw of a run can be repeated alone.
 #![forbid(unsafe_code)]
 
@@ -20,7 +22,9 @@ pub mod error;
 pub mod generate;
 pub mod hub;
 pub mod kernels;
+pub mod lanes;
 pub mod linear;
+pub mod lora;
 pub mod rng;
 pub mod sampler;
 pub mod tokenizer;
@@ -32,5 +36,6 @@ pub use config::ModelConfig;
 pub use decoder::{CausalLm, Params};
 pub use error::{Error, Result};
 pub use generate::{Completion, Finish, Request, generate};
+pub use lora::LoraConfig;
 pub use sampler::SamplingConfig;
 pub use tokenizer::Tokenizer;

@@ -3,6 +3,21 @@
 use candle_core::{Result, Tensor};
 
 use crate::kernels::linear::{PackedLinear, linear};
+use crate::lora::merged;
+use crate::rng::{Stream, uniform_f64};
+
+/// A low-rank adapter; see [`crate::lora`].
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// `(rank, in)`.
+    pub a: Tensor,
+    /// `(out, rank)`.
+    pub b: Tensor,
+    /// What its output is multiplied by.
+    pub scale: f64,
+    /// Probability with which an input is left out in training.
+    pub dropout: f64,
+}
 
 /// `y = x W^T + b`.
 #[derive(Clone, Debug)]
@@ -10,42 +25,68 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     packed: Option<PackedLinear>,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
     /// `weight`: `(out, in)`, `bias`: `(out,)`.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, packed: None }
+        Self { weight, bias, packed: None, adapter: None }
     }
 
-    /// `x`: `(t, in)`; returns `(t, out)`. With gradient unless packed.
+    /// The same with an adapter beside the weight.
+    pub fn with_adapter(self, adapter: Adapter) -> Self {
+        Self { adapter: Some(adapter), ..self }
+    }
+
+    /// `x`: `(t, in)`; returns `(t, out)`. With gradient unless packed. `dropout` is where the adapter's dropout draws
+    /// from; without it nothing is left out.
     ///
     /// # Errors
     ///
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.packed {
-            Some(packed) => packed.forward(x),
-            None => linear(x, &self.weight, self.bias.as_ref()),
-        }
+    pub fn forward(&self, x: &Tensor, dropout: Option<Stream>) -> Result<Tensor> {
+        let y = match &self.packed {
+            Some(packed) => return packed.forward(x),
+            None => linear(x, &self.weight, self.bias.as_ref())?,
+        };
+        let Some(Adapter { a, b, scale, dropout: p }) = &self.adapter else { return Ok(y) };
+        let narrow = match dropout.filter(|_| 0.0 < *p) {
+            Some(stream) => linear(&(x * keep(x, *p, stream)?)?, a, None)?,
+            None => linear(x, a, None)?,
+        };
+        y + (linear(&narrow, b, None)? * *scale)?
     }
 
-    /// A copy without gradient whose weights are laid out for many products. Off the CPU it shares the weights.
+    /// A copy without gradient, its adapter merged, whose weights are laid out for many products. Off the CPU it shares
+    /// the weights.
     ///
     /// # Errors
     ///
     /// If the weights are not f32.
     pub fn frozen(&self) -> Result<Self> {
-        let (weight, bias) = (self.weight.detach(), self.bias.as_ref().map(Tensor::detach));
+        let weight = match &self.adapter {
+            Some(Adapter { a, b, scale, .. }) => merged(&self.weight, a, b, *scale)?,
+            None => self.weight.detach(),
+        };
+        let bias = self.bias.as_ref().map(Tensor::detach);
         let packed = match weight.device().is_cpu() {
             true => Some(PackedLinear::new(&weight, bias.as_ref())?),
             false => None,
         };
-        Ok(Self { weight, bias, packed })
+        Ok(Self { weight, bias, packed, adapter: None })
     }
 
     /// The weight, `(out, in)`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
+}
+
+/// A mask of the shape of `x`: 0 with probability `p`, else `1 / (1 - p)`.
+fn keep(x: &Tensor, p: f64, stream: Stream) -> Result<Tensor> {
+    let (mut rng, kept) = (stream.rng(), (1.0 / (1.0 - p)) as f32);
+    let mask: Vec<f32> =
+        (0..x.elem_count()).map(|_| if uniform_f64(&mut rng) < p { 0.0 } else { kept }).collect();
+    Tensor::from_vec(mask, x.shape(), &candle_core::Device::Cpu)?.to_device(x.device())
 }

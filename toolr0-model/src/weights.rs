@@ -106,6 +106,17 @@ pub fn from_bytes(bytes: &[u8], label: &Path, config: &ModelConfig) -> Result<Te
     loader.finish(label)
 }
 
+/// Loads one file that must hold exactly the tensors of `expected`, by name and shape.
+///
+/// # Errors
+///
+/// As [`load`].
+pub(crate) fn load_file(path: &Path, expected: BTreeMap<String, Vec<usize>>) -> Result<Tensors> {
+    let mut loader = Loader { expected, tied: false, head: None, found: Tensors::new() };
+    loader.file(path, |_| true)?;
+    loader.finish(path)
+}
+
 /// Writes `tensors` as `dir/model.safetensors`, converted to `dtype`, under a temporary name that is
 /// renamed when all of it is on disk. Creates `dir`.
 ///

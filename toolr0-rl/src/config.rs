@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use toolr0_curriculum::{Bands, Frontier, Mix, Order, Rounding, SpecTables};
-use toolr0_model::SamplingConfig;
+use toolr0_model::{LoraConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
 use crate::advantage::AdvantageConfig;
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::loss::GrpoConfig;
 use crate::optim::AdamWConfig;
 use crate::schedule::Schedule;
+use crate::shaping::overlong_punishment;
 
 /// A whole run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -162,12 +163,18 @@ pub struct RlConfig {
     pub advantage: AdvantageConfig,
     /// The optimiser.
     pub adamw: AdamWConfig,
+    /// Adapters to train instead of all weights. Default none: full tuning, as in the paper.
+    pub lora: Option<LoraConfig>,
     /// Updates on the same rollouts. Default 1.
     pub epochs: usize,
     /// Tokens of one micro-batch: bounds the memory of a step, changes results by rounding alone. Default 16,384.
     pub micro_batch_tokens: usize,
     /// Rows decoded together: bounds memory, changes nothing else. Default 128.
     pub max_rows: usize,
+    /// Draw prompts again whose completions all come out alike. Default off.
+    pub dynamic_sampling: Option<DynamicSampling>,
+    /// Punish completions that come near their role's `max_new_tokens`. Default off.
+    pub overlong: Option<Overlong>,
     /// Whether completions that ran out of tokens carry no loss. Default false.
     pub mask_truncated: bool,
     /// The control: advantages are dealt out at random among the completions of a step. Default false.
@@ -182,12 +189,44 @@ impl Default for RlConfig {
             loss: GrpoConfig::default(),
             advantage: AdvantageConfig::default(),
             adamw: AdamWConfig::default(),
+            lora: None,
             epochs: 1,
             micro_batch_tokens: 16_384,
             max_rows: 128,
+            dynamic_sampling: None,
+            overlong: None,
             mask_truncated: false,
             shuffle_advantages: false,
         }
+    }
+}
+
+/// Dynamic sampling (DAPO, arXiv:2503.14476, section 3.2), which looks at the raw outcome: the solver's accuracy, the
+/// generator's reward before the punishment of length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DynamicSampling {
+    /// Rounds of a step, the first included, until it makes do with fewer groups. Default 4.
+    pub max_rounds: usize,
+}
+
+impl Default for DynamicSampling {
+    fn default() -> Self {
+        Self { max_rounds: 4 }
+    }
+}
+
+/// DAPO's soft punishment of length (arXiv:2503.14476, equation 13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overlong {
+    /// Tokens before `max_new_tokens` over which the punishment grows from 0 to -1. Default 128.
+    pub cache: usize,
+}
+
+impl Default for Overlong {
+    fn default() -> Self {
+        Self { cache: 128 }
     }
 }
 
@@ -273,6 +312,15 @@ impl RunConfig {
         self.probe.judge_sampling.validate()?;
         self.dataset.sampling.validate()?;
         self.rl.loss.check()?;
+        if let Some(dynamic) = &self.rl.dynamic_sampling {
+            least("rl.dynamic_sampling.max_rounds", dynamic.max_rounds, 2)?;
+        }
+        if let Some(Overlong { cache }) = self.rl.overlong {
+            for sampling in [&self.generator.sampling, &self.solver.sampling] {
+                overlong_punishment(0, sampling.max_new_tokens, cache)?;
+            }
+        }
+        self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
         if self.rl.loss.importance_correction.is_some() {
             // Sampler and trainer are one implementation: every weight would be exactly 1.
             let user = "a run that samples and trains in one process".to_owned();
@@ -305,6 +353,11 @@ mod tests {
         refused(|c| c.selfplay.iterations = 0, "selfplay.iterations");
         refused(|c| c.solver.group_size = 1, "solver.group_size");
         refused(|c| c.dataset.agreement = 1.5, "dataset.agreement");
+        refused(
+            |c| c.rl.dynamic_sampling = Some(DynamicSampling { max_rounds: 1 }),
+            "rl.dynamic_sampling.max_rounds",
+        );
+        refused(|c| c.rl.overlong = Some(Overlong { cache: 2049 }), "rl.overlong.cache");
         refused(|c| c.generator.sampling.temperature = 0.7, "generator.sampling.temperature");
         refused(
             |c| {

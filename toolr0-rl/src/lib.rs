@@ -22,6 +22,7 @@ pub mod loss;
 pub mod optim;
 pub mod policy;
 pub mod record;
+mod round;
 pub mod schedule;
 pub mod selfplay;
 pub mod sft;

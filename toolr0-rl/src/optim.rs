@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp1, Layout};
 use serde::{Deserialize, Serialize};
 use toolr0_model::Params;
 use toolr0_model::kernels::with_values;
+use toolr0_model::lanes::side_by_side;
 
 use crate::error::{Error, Result};
 use crate::kernels::adamw::{self, Update};
@@ -63,6 +65,18 @@ impl Gradients {
         Ok(())
     }
 
+    /// Adds the gradients of another part of the batch.
+    pub fn merge(&mut self, other: Self) {
+        for (name, grad) in other.0 {
+            match self.0.entry(name) {
+                Entry::Vacant(slot) => {
+                    slot.insert(grad);
+                }
+                Entry::Occupied(mut sum) => sum.get_mut().iter_mut().zip(grad).for_each(|(s, g)| *s += g),
+            }
+        }
+    }
+
     /// The gradient of one tensor, flat.
     pub fn get(&self, name: &str) -> Option<&[f32]> {
         self.0.get(name).map(Vec::as_slice)
@@ -73,6 +87,35 @@ impl Gradients {
         let square = |x: &f32| f64::from(*x) * f64::from(*x);
         self.0.values().map(|g| g.iter().map(square).sum::<f64>()).sum::<f64>().sqrt()
     }
+}
+
+/// Weights times parts up to which parts of a batch are computed side by side: each holds its own gradients.
+const SIDE_BY_SIDE: usize = 1 << 28;
+
+/// Gradients and results of the parts of a batch, in the parts' order. One thread to a part is faster than all threads
+/// on one, as long as the model is small; how many run at a time changes nothing else, since sums are in order.
+///
+/// # Errors
+///
+/// The first part's that failed.
+pub(crate) fn in_parts<P: Sync, R: Send>(
+    params: &Params,
+    parts: &[P],
+    run: impl Fn(&P) -> Result<(Gradients, R)> + Sync,
+) -> Result<(Gradients, Vec<R>)> {
+    let weights: usize = params.values().map(|var| var.elem_count()).sum();
+    let on_cpu = params.values().all(|var| var.device().is_cpu());
+    let most = if on_cpu { rayon::current_num_threads() } else { 1 };
+    let at_once = (SIDE_BY_SIDE / weights.max(1)).clamp(1, most);
+    let (mut grads, mut results) = (Gradients::default(), Vec::with_capacity(parts.len()));
+    for wave in parts.chunks(at_once) {
+        for done in side_by_side(wave.iter().collect(), &run) {
+            let (own, result) = done?;
+            grads.merge(own);
+            results.push(result);
+        }
+    }
+    Ok((grads, results))
 }
 
 /// The optimiser's state: first and second moment of every tensor, and the number of updates.

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use toolr0_model::decoder::{snapshot, trainable};
 use toolr0_model::generate::Batching;
 use toolr0_model::rng::Stream;
+use toolr0_model::weights::Tensors;
 use toolr0_model::{
-    CausalLm, ChatTemplate, Checkpoint, Finish, Params, Request, SamplingConfig, Tokenizer, generate,
+    CausalLm, ChatTemplate, Checkpoint, Finish, LoraConfig, Params, Request, SamplingConfig, Tokenizer,
+    generate,
 };
 use toolr0_tools::Prompt;
 
@@ -132,18 +134,20 @@ impl Sampler {
     }
 }
 
-/// A policy that is trained.
+/// A policy that is trained: all of its weights, or adapters beside them.
 #[derive(Debug)]
 pub struct Agent {
     /// Which one.
     pub role: Role,
+    /// Its tensors are the frozen weights beside adapters; without any, they live in `params`.
     base: Checkpoint,
+    lora: Option<LoraConfig>,
     params: Params,
     model: CausalLm,
 }
 
 impl Agent {
-    /// A trainable copy of `checkpoint`.
+    /// A copy of `checkpoint` of which every weight is trained.
     ///
     /// # Errors
     ///
@@ -151,9 +155,26 @@ impl Agent {
     pub fn new(role: Role, checkpoint: &Checkpoint) -> Result<Self> {
         let params = trainable(&checkpoint.tensors)?;
         let model = CausalLm::from_params(&checkpoint.config, &params)?;
-        // The weights live in `params` from here on.
         let base = checkpoint.with_tensors(Default::default());
-        Ok(Self { role, base, params, model })
+        Ok(Self { role, base, lora: None, params, model })
+    }
+
+    /// `checkpoint` with fresh adapters, which alone are trained. `stream` is where their first values come from.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range, or tensors are missing or of another shape.
+    pub fn with_adapters(
+        role: Role,
+        checkpoint: &Checkpoint,
+        lora: &LoraConfig,
+        stream: Stream,
+    ) -> Result<Self> {
+        lora.validate()?;
+        let params = trainable(&lora.fresh(&checkpoint.config, stream)?)?;
+        let adapters = params.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+        let model = CausalLm::new(&checkpoint.config, &checkpoint.tensors)?.with_adapters(lora, &adapters)?;
+        Ok(Self { role, base: checkpoint.clone(), lora: Some(lora.clone()), params, model })
     }
 
     /// The trainable tensors.
@@ -175,12 +196,25 @@ impl Agent {
         Ok(Sampler::of(&self.base, self.model.frozen()?, max_rows))
     }
 
-    /// The checkpoint as it is now.
+    /// The checkpoint as it is now, adapters merged.
     ///
     /// # Errors
     ///
     /// If weights cannot be read.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Ok(self.base.with_tensors(snapshot(&self.params)?))
+        let own = snapshot(&self.params)?;
+        Ok(self.base.with_tensors(match &self.lora {
+            Some(lora) => lora.merge(&self.base.tensors, &own)?,
+            None => own,
+        }))
+    }
+
+    /// The adapters as they are now; `None` if all weights are trained.
+    ///
+    /// # Errors
+    ///
+    /// If weights cannot be read.
+    pub fn adapters(&self) -> Result<Option<(&LoraConfig, Tensors)>> {
+        self.lora.as_ref().map(|lora| Ok((lora, snapshot(&self.params)?))).transpose()
     }
 }

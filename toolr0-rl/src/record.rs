@@ -79,6 +79,8 @@ pub struct StepReport {
     pub success_rate: Option<f64>,
     /// Share of groups whose rewards are all equal.
     pub zero_variance: f64,
+    /// Groups that dynamic sampling threw away.
+    pub resampled: usize,
     /// Why completions were faulty, counted.
     pub faults: Drops,
     /// Mean length of a completion, tokens.

@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 use toolr0_curriculum::{
     Attempts, Candidate, Drops, Funnel, Pool, SelectConfig, SpecLaw, dedup, draw_specs, select, verify,
 };
-use toolr0_model::rng::Stream;
+use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::{Checkpoint, SamplingConfig};
 use toolr0_reward::reward::Curriculum;
 use toolr0_reward::{Reward, generator_reward, judge, solver_reward, wire};
@@ -27,8 +27,9 @@ use crate::config::{RolloutConfig, RunConfig};
 use crate::error::Result;
 use crate::exam::{ExamReport, sit};
 use crate::optim::AdamW;
-use crate::policy::{Agent, Group, Role, Sampler};
+use crate::policy::{Agent, Group, Role, Rollout, Sampler};
 pub use crate::record::{DatasetReport, Observer, Phase, Record, StepReport};
+use crate::round::{Round, gather};
 use crate::shaping::zero_variance;
 use crate::update::{UpdateStats, update};
 
@@ -94,8 +95,14 @@ impl<'a> SelfPlay<'a> {
         keep: &mut dyn FnMut(&Iteration<'_>) -> Result<()>,
     ) -> Result<Outcome> {
         let config = self.config;
-        let generator = Agent::new(Role::Generator, self.base)?;
-        let solver = Agent::new(Role::Solver, self.base)?;
+        let agent = |role: Role| match &config.rl.lora {
+            Some(lora) => {
+                let stream = self.root.child("adapters").child(role.to_string().as_str());
+                Agent::with_adapters(role, self.base, lora, stream)
+            }
+            None => Agent::new(role, self.base),
+        };
+        let (generator, solver) = (agent(Role::Generator)?, agent(Role::Solver)?);
         let reference = match config.rl.loss.needs_reference() {
             true => Some(Sampler::new(self.base, config.rl.max_rows)?),
             false => None,
@@ -177,46 +184,28 @@ impl<'a> SelfPlay<'a> {
             }
             let clock = std::time::Instant::now();
             let stream = self.root.child(iteration).child("generator").child(step);
-            let specs = draw_specs(&self.law, rollout.prompts, &mut stream.child("specs").rng());
-            let prompts: Vec<(Prompt, Vec<Stream>)> = specs
-                .iter()
-                .enumerate()
-                .map(|(i, spec)| {
-                    (
-                        wire::generator::prompt(spec, config.style),
-                        samples(stream.child(i), rollout.group_size),
-                    )
-                })
-                .collect();
-            let groups =
-                agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-            let (probed, probe_tokens) = self.probe(&groups, &specs, solver, stream.child("probe"))?;
-            let mut rewards = Vec::new();
-            let texts =
-                groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
-            for ((rollout, spec), worth) in texts.zip(&probed) {
-                rewards.push(generator_reward(
-                    &rollout.text,
-                    spec,
-                    &worth.curriculum,
-                    &config.reward.generator,
-                ));
-            }
-            let rates: Vec<f64> = probed.iter().filter_map(|p| p.attempts.rate()).collect();
-            let mut report = self.learn(
-                agent,
-                &mut optimizer,
-                &groups,
-                &rewards,
-                reference,
-                rollout,
-                step,
-                steps,
-                stream,
-            )?;
-            report.success_rate = mean(&rates);
-            report.sampled_tokens += probe_tokens;
-            self.report(report, iteration, step, agent.role, &prompts[0].0, clock, observer)?;
+            let sampler = agent.sampler(config.rl.max_rows)?;
+            let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
+                let stream = round_of(stream, round);
+                let specs = draw_specs(&self.law, rollout.prompts, &mut stream.child("specs").rng());
+                let prompts = ask(&specs, stream, rollout.group_size, |spec| {
+                    wire::generator::prompt(spec, config.style)
+                });
+                let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+                let (probed, probe_tokens) = self.probe(&groups, &specs, solver, stream.child("probe"))?;
+                let texts =
+                    groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
+                let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
+                    generator_reward(&rollout.text, spec, &worth.curriculum, &config.reward.generator)
+                };
+                let rewards = texts.zip(&probed).map(pay).collect();
+                let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
+                round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
+                round.sampled_tokens += probe_tokens;
+                Ok(round)
+            })?;
+            let at = Place { iteration, step, steps, stream };
+            self.learn(agent, &mut optimizer, round, reference, rollout, &at, clock, observer)?;
         }
         Ok(())
     }
@@ -328,11 +317,7 @@ impl<'a> SelfPlay<'a> {
         let clock = std::time::Instant::now();
         let stream = self.root.child(iteration).child("dataset");
         let specs = draw_specs(&self.law, data.candidates, &mut stream.child("specs").rng());
-        let prompts: Vec<_> = specs
-            .iter()
-            .enumerate()
-            .map(|(i, spec)| (wire::generator::prompt(spec, config.style), samples(stream.child(i), 1)))
-            .collect();
+        let prompts = ask(&specs, stream, 1, |spec| wire::generator::prompt(spec, config.style));
         observer.begin(Phase::Candidates, iteration, data.candidates);
         let groups = {
             let mut progress = |done: usize| {
@@ -436,71 +421,68 @@ impl<'a> SelfPlay<'a> {
             }
             let clock = std::time::Instant::now();
             let stream = self.root.child(iteration).child("solver").child(step);
-            let chosen: Vec<&Task> = (0..rollout.prompts)
-                .map(|i| &tasks[place(step * rollout.prompts + i, steps * rollout.prompts, tasks.len())].task)
-                .collect();
-            let prompts: Vec<(Prompt, Vec<Stream>)> = chosen
-                .iter()
-                .enumerate()
-                .map(|(i, task)| {
-                    let prompt = wire::solver::prompt(&task.question, &task.tools, config.style);
-                    (prompt, samples(stream.child(i), rollout.group_size))
-                })
-                .collect();
-            let groups =
-                agent.sampler(config.rl.max_rows)?.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-            let (mut rewards, mut solved) = (Vec::new(), Vec::new());
-            for (group, task) in groups.iter().zip(&chosen) {
-                for rollout in &group.rollouts {
-                    rewards.push(solver_reward(task, &rollout.text, &config.reward.solver));
-                    solved.push(f64::from(judge(task, &rollout.text).solved));
+            let sampler = agent.sampler(config.rl.max_rows)?;
+            let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
+                let stream = round_of(stream, round);
+                let mut any = stream.child("tasks").rng();
+                let wanted = steps * rollout.prompts;
+                let which = |i| match round {
+                    0 => place(step * rollout.prompts + i, wanted, tasks.len()),
+                    _ => (uniform_f64(&mut any) * tasks.len() as f64) as usize,
+                };
+                let chosen: Vec<&Task> = (0..rollout.prompts).map(which).map(|i| &tasks[i].task).collect();
+                let prompts = ask(&chosen, stream, rollout.group_size, |task| {
+                    wire::solver::prompt(&task.question, &task.tools, config.style)
+                });
+                let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+                let (mut rewards, mut solved) = (Vec::new(), Vec::new());
+                for (group, task) in groups.iter().zip(&chosen) {
+                    for rollout in &group.rollouts {
+                        rewards.push(solver_reward(task, &rollout.text, &config.reward.solver));
+                        solved.push(f64::from(judge(task, &rollout.text).solved));
+                    }
                 }
-            }
-            let mut report = self.learn(
-                agent,
-                &mut optimizer,
-                &groups,
-                &rewards,
-                reference,
-                rollout,
-                step,
-                steps,
-                stream,
-            )?;
-            report.success_rate = mean(&solved);
-            self.report(report, iteration, step, agent.role, &prompts[0].0, clock, observer)?;
+                let mut round = Round::new(groups, rewards, |r| r.get("accuracy"), &prompts[0].0);
+                round.rates = solved;
+                Ok(round)
+            })?;
+            let at = Place { iteration, step, steps, stream };
+            self.learn(agent, &mut optimizer, round, reference, rollout, &at, clock, observer)?;
         }
         Ok(())
     }
 
-    /// What both roles do with their rewards: advantages, and as many updates as the configuration says.
+    /// What both roles do with their rewards: advantages, as many updates as the configuration says, and a record.
     #[expect(clippy::too_many_arguments, reason = "one step of one role, and all that it depends on")]
     fn learn(
         &self,
         agent: &Agent,
         optimizer: &mut AdamW,
-        groups: &[Group],
-        rewards: &[Reward],
+        mut round: Round,
         reference: Option<&Sampler>,
         rollout: &RolloutConfig,
-        step: usize,
-        steps: usize,
-        stream: Stream,
-    ) -> Result<StepReport> {
+        at: &Place,
+        clock: std::time::Instant,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         let rl = &self.config.rl;
+        round.shape(rl.overlong, rollout.sampling.max_new_tokens)?;
+        let Round { groups, rewards, .. } = &round;
         // Not scored is not zero: NaN leaves the baseline and gets no advantage.
         let totals: Vec<f64> = rewards.iter().map(|r| r.total().unwrap_or(f64::NAN)).collect();
         let counts = zero_variance(&totals, rollout.group_size)?;
         let mut advantages = group_advantages(&totals, rollout.group_size, &rl.advantage)?;
         if rl.shuffle_advantages {
-            advantages.shuffle(&mut stream.child("shuffle").rng());
+            advantages.shuffle(&mut at.stream.child("shuffle").rng());
         }
         let rate = rollout.learning_rate.unwrap_or(rl.learning_rate);
-        let rate = rate * rl.schedule.factor(step as u64, steps as u64);
+        let rate = rate * rl.schedule.factor(at.step as u64, at.steps as u64);
         let mut done = UpdateStats::default();
-        for _ in 0..rl.epochs {
+        for epoch in 0..rl.epochs {
             let first = done.stats.mismatch.take();
-            done = update(agent, optimizer, groups, &advantages, reference.map(Sampler::model), rl, rate)?;
+            let dropout = at.stream.child("dropout").child(epoch);
+            let reference = reference.map(Sampler::model);
+            done = update(agent, optimizer, groups, &advantages, reference, rl, rate, dropout)?;
             done.stats.mismatch = first.or(done.stats.mismatch); // of the weights that sampled
         }
         let scored: Vec<&Reward> = rewards.iter().filter(|r| !r.unscorable()).collect();
@@ -518,43 +500,55 @@ impl<'a> SelfPlay<'a> {
         let rollouts = || groups.iter().flat_map(|g| &g.rollouts);
         let n = rewards.len().max(1) as f64;
         let cut = rollouts().filter(|r| r.finish == toolr0_model::Finish::Length).count();
-        Ok(StepReport {
+        let seconds = clock.elapsed().as_secs_f64();
+        let report = StepReport {
+            iteration: at.iteration,
+            role: agent.role.to_string(),
+            step: at.step + 1,
             reward: mean(&scored.iter().filter_map(|r| r.total()).collect::<Vec<_>>()).unwrap_or(0.0),
             reward_terms: terms,
             unscorable: rewards.len() - scored.len(),
+            success_rate: mean(&round.rates),
             zero_variance: counts.flat_share(),
+            resampled: round.resampled,
             faults,
             completion_tokens: sampled(groups) as f64 / n,
             truncated: cut as f64 / n,
+            sampled_tokens: round.sampled_tokens,
+            prompt_fingerprint: round.fingerprint.clone(),
+            seconds,
+            tokens_per_second: (round.sampled_tokens + done.positions) as f64 / seconds,
             update: done,
-            sampled_tokens: sampled(groups),
-            ..StepReport::default()
-        })
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what names a step, and where it is told")]
-    fn report(
-        &self,
-        mut report: StepReport,
-        iteration: usize,
-        step: usize,
-        role: Role,
-        prompt: &Prompt,
-        clock: std::time::Instant,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
-        report.iteration = iteration;
-        report.step = step + 1;
-        report.role = role.to_string();
-        report.prompt_fingerprint = prompt.fingerprint();
-        report.seconds = clock.elapsed().as_secs_f64();
-        report.tokens_per_second = (report.sampled_tokens + report.update.positions) as f64 / report.seconds;
+        };
         let rate = report.success_rate.map_or("-".to_owned(), |r| format!("{r:.2}"));
         let note = format!("reward {:.2}  p-hat {rate}", report.reward);
         observer.record(&Record::Step(Box::new(report)))?;
-        observer.advance(step + 1, &note);
+        observer.advance(at.step + 1, &note);
         Ok(())
     }
+}
+
+/// Where in a run a step stands, and its stream.
+struct Place {
+    iteration: usize,
+    step: usize,
+    steps: usize,
+    stream: Stream,
+}
+
+/// The stream of a further round of dynamic sampling; the first has the step's own.
+fn round_of(stream: Stream, round: usize) -> Stream {
+    if round == 0 { stream } else { stream.child("round").child(round) }
+}
+
+/// A prompt and `n` streams for each item.
+fn ask<T>(
+    items: &[T],
+    stream: Stream,
+    n: usize,
+    prompt: impl Fn(&T) -> Prompt,
+) -> Vec<(Prompt, Vec<Stream>)> {
+    items.iter().enumerate().map(|(i, item)| (prompt(item), samples(stream.child(i), n))).collect()
 }
 
 /// What was measured of one completion's task.

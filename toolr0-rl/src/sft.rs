@@ -8,7 +8,7 @@ use toolr0_model::{CausalLm, Params};
 
 use crate::error::Result;
 use crate::kernels::token_logprobs::token_logprobs;
-use crate::optim::Gradients;
+use crate::optim::{Gradients, in_parts};
 
 /// A text as tokens, of which those from `loss_from` on are learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,22 +28,36 @@ pub struct SftStats {
     pub tokens: usize,
 }
 
-/// Mean loss of `examples` and, into `grads`, its gradient times `weight`. Sequences are packed, not padded, and the
-/// head runs on learned tokens alone.
+/// Tokens of a part of a batch: small enough that its activations stay near the processor.
+const PART_TOKENS: usize = 512;
+
+/// Mean loss of `examples` and its gradient. Sequences are packed, not padded, the head runs on learned tokens alone,
+/// and parts of about five hundred tokens are computed side by side.
 ///
 /// # Errors
 ///
 /// If a token is outside the vocabulary or a trainable tensor gets no gradient.
-pub fn accumulate(
-    model: &CausalLm,
-    params: &Params,
-    examples: &[Example],
-    weight: f64,
-    grads: &mut Gradients,
-) -> Result<SftStats> {
-    let (loss, tokens) = mean_loss(model, examples)?;
-    grads.add(params, &(&loss * weight)?.backward()?)?;
-    Ok(SftStats { loss: f64::from(loss.to_scalar::<f32>()?), tokens })
+pub fn gradients(model: &CausalLm, params: &Params, examples: &[Example]) -> Result<(Gradients, SftStats)> {
+    let learned = |e: &Example| e.tokens.len().saturating_sub(e.loss_from.max(1));
+    let tokens: usize = examples.iter().map(learned).sum();
+    let mut parts: Vec<&[Example]> = Vec::new();
+    let (mut from, mut size) = (0, 0);
+    for (i, example) in examples.iter().enumerate() {
+        if from < i && PART_TOKENS < size + example.tokens.len() {
+            parts.push(&examples[from..i]);
+            (from, size) = (i, 0);
+        }
+        size += example.tokens.len();
+    }
+    parts.push(&examples[from..]);
+    let (grads, losses) = in_parts(params, &parts, |part| {
+        let (mean, n) = mean_loss(model, part)?;
+        let share = n as f64 / tokens.max(1) as f64;
+        let mut grads = Gradients::default();
+        grads.add(params, &(&mean * share)?.backward()?)?;
+        Ok((grads, f64::from(mean.to_scalar::<f32>()?) * share))
+    })?;
+    Ok((grads, SftStats { loss: losses.into_iter().sum(), tokens }))
 }
 
 /// Mean negative log-likelihood of the learned tokens, with gradient, and their number.

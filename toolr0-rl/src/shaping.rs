@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 pub fn overlong_punishment(len: usize, max_len: usize, cache: usize) -> Result<f64> {
     let Some(free) = max_len.checked_sub(cache) else {
         let expected = format!("at most the maximal length {max_len}");
-        return Err(Error::Config { option: "overlong_cache", expected, got: cache.to_string() });
+        return Err(Error::Config { option: "rl.overlong.cache", expected, got: cache.to_string() });
     };
     Ok(match len {
         len if len <= free => 0.0,

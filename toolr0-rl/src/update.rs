@@ -9,13 +9,14 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 use toolr0_model::kernels::attention::Packing;
+use toolr0_model::rng::Stream;
 use toolr0_model::{CausalLm, Finish};
 
 use crate::config::RlConfig;
 use crate::error::{Error, Result};
 use crate::kernels::token_logprobs::token_logprobs;
-use crate::loss::{Advantages, LossInput, LossStats, Mismatch, Window, grpo_loss};
-use crate::optim::{AdamW, Gradients};
+use crate::loss::{Advantages, LossInput, LossOutput, LossStats, Mismatch, Window, grpo_loss};
+use crate::optim::{AdamW, Gradients, in_parts};
 use crate::policy::{Agent, Group, Rollout};
 use crate::shaping::mask_cut_off;
 
@@ -49,7 +50,7 @@ struct Forward {
 ///
 /// A completion's row is the prompt's last token and all of its own but the last, so every one of its positions
 /// predicts a token that carries loss.
-fn forward(model: &CausalLm, groups: &[&Group]) -> Result<Forward> {
+fn forward(model: &CausalLm, groups: &[&Group], dropout: Option<Stream>) -> Result<Forward> {
     let (mut tokens, mut targets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     let mut lens: Vec<(usize, Vec<usize>)> = Vec::new();
     for group in groups {
@@ -68,7 +69,7 @@ fn forward(model: &CausalLm, groups: &[&Group]) -> Result<Forward> {
         lens.push((head.len(), completions.iter().map(|t| t.len()).collect()));
     }
     let packing = Arc::new(Packing::trees(lens.iter().map(|(prompt, own)| (*prompt, own.as_slice()))));
-    let hidden = model.forward(&tokens, &packing)?;
+    let hidden = model.forward_dropping(&tokens, &packing, dropout)?;
     let rows = Tensor::new(rows.as_slice(), hidden.device())?;
     Ok(Forward { hidden: hidden.index_select(&rows, 0)?, targets })
 }
@@ -79,7 +80,7 @@ fn forward(model: &CausalLm, groups: &[&Group]) -> Result<Forward> {
 ///
 /// If a token is outside the vocabulary.
 pub fn logprobs(model: &CausalLm, groups: &[&Group], temperature: f64) -> Result<Vec<f64>> {
-    let Forward { hidden, targets } = forward(model, groups)?;
+    let Forward { hidden, targets } = forward(model, groups, None)?;
     let out = token_logprobs(&hidden.detach(), &model.head_weight().detach(), &targets, temperature)?;
     Ok(out.narrow(1, 0, 1)?.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
@@ -91,11 +92,13 @@ pub fn logprobs(model: &CausalLm, groups: &[&Group], temperature: f64) -> Result
 ///
 /// # Shapes
 ///
-/// - `advantages`: one per completion, groups in order.
+/// - `advantages`: one per completion, groups in order;
+/// - `dropout`: where the dropout of adapters draws from.
 ///
 /// # Errors
 ///
 /// If inputs do not fit, a tensor gets no gradient, or a number is not finite; the weights are then as before.
+#[expect(clippy::too_many_arguments, reason = "all that an update depends on")]
 pub fn update(
     agent: &Agent,
     optimizer: &mut AdamW,
@@ -104,6 +107,7 @@ pub fn update(
     reference: Option<&CausalLm>,
     rl: &RlConfig,
     learning_rate: f64,
+    dropout: Stream,
 ) -> Result<UpdateStats> {
     let config = &rl.loss;
     let rows: usize = groups.iter().map(|g| g.rollouts.len()).sum();
@@ -133,7 +137,7 @@ pub fn update(
     if work.is_empty() {
         return Ok(out);
     }
-    let mut grads = Gradients::default();
+    let mut batches: Vec<Batch<'_>> = Vec::new();
     let mut from = 0;
     while from < work.len() {
         let (mut to, mut size) = (from, 0);
@@ -142,25 +146,36 @@ pub fn update(
             to += 1;
         }
         out.positions += size;
-        micro_batch(agent, &work[from..to], reference, rl, window, &mut grads, &mut out)?;
+        batches.push(Batch { work: &work[from..to], dropout: dropout.child(from) });
         from = to;
+    }
+    let (grads, parts) =
+        in_parts(agent.params(), &batches, |batch| micro_batch(agent, *batch, reference, rl, window))?;
+    for part in parts {
+        out.loss += part.loss;
+        out.stats.merge(&part.stats);
     }
     out.grad_norm = optimizer.step(agent.params(), &grads, learning_rate)?;
     Ok(out)
 }
 
+/// Groups that are computed together, and the advantages of their completions.
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    work: &'a [(&'a Group, &'a [f64])],
+    dropout: Stream,
+}
+
 fn micro_batch(
     agent: &Agent,
-    work: &[(&Group, &[f64])],
+    Batch { work, dropout }: Batch<'_>,
     reference: Option<&CausalLm>,
     rl: &RlConfig,
     window: Window,
-    grads: &mut Gradients,
-    out: &mut UpdateStats,
-) -> Result<()> {
+) -> Result<(Gradients, LossOutput)> {
     let config = &rl.loss;
     let groups: Vec<&Group> = work.iter().map(|(group, _)| *group).collect();
-    let Forward { hidden, targets } = forward(agent.model(), &groups)?;
+    let Forward { hidden, targets } = forward(agent.model(), &groups, Some(dropout))?;
     let scored = token_logprobs(&hidden, agent.model().head_weight(), &targets, config.temperature)?; // (tokens, 2)
     let column = |i: usize| -> Result<Vec<f64>> {
         let values = scored.narrow(1, i, 1)?.flatten_all()?.to_vec1::<f32>()?;
@@ -199,10 +214,10 @@ fn micro_batch(
     // the weights as they are now is measured here.
     let masked = output.stats.mismatch.map_or(0.0, |m| m.masked);
     output.stats.mismatch = Some(Mismatch { masked, ..Mismatch::between(&lp, &sampled, &mask) });
-    out.loss += output.loss;
-    out.stats.merge(&output.stats);
     let slopes: Vec<f32> =
         output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
     let slopes = Tensor::from_vec(slopes, (targets.len(), 2), &Device::Cpu)?.to_device(scored.device())?;
-    grads.add(agent.params(), &(scored * slopes)?.sum_all()?.backward()?)
+    let mut grads = Gradients::default();
+    grads.add(agent.params(), &(scored * slopes)?.sum_all()?.backward()?)?;
+    Ok((grads, output))
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use toolr0_curriculum::{MenuRange, SpecLaw, SpecTables};
 use toolr0_reward::Style;
 use toolr0_reward::wire::{generator, solver};
-use toolr0_tools::{Prompt, Task, TaskSpec};
+use toolr0_tools::{Prompt, Task, TaskSpec, ToolSpec};
 
 use super::habits::{self, Flaw, HabitConfig};
 use super::lexicon::{Split, lexicon};
@@ -116,33 +116,28 @@ impl Corpus {
             }
             Half::Generator => {
                 let prompt = generator::prompt(&spec, Style::Compact);
-                let (completion, flaws) = self.generator_completion(rng, &spec, &task);
+                let (completion, flaws) = self.generator_completion(rng, &task);
                 Document { prompt, completion, task, spec, half, flaws }
             }
         }
     }
 
-    fn generator_completion(
-        &self,
-        rng: &mut ChaCha8Rng,
-        spec: &TaskSpec,
-        task: &Task,
-    ) -> (String, Vec<Flaw>) {
+    fn generator_completion(&self, rng: &mut ChaCha8Rng, task: &Task) -> (String, Vec<Flaw>) {
         let CorpusConfig { malformed, flawed, .. } = self.config;
         let coin = f64::from(below(rng, 1 << 20) as u32) / f64::from(1u32 << 20);
         if coin < malformed {
-            return (break_text(rng, &generator::write(&plan(spec, task), task)), vec![Flaw::Malformed]);
+            return (break_text(rng, &generator::write(&plan(task), task)), vec![Flaw::Malformed]);
         }
         if coin < malformed + flawed {
             // Not every flaw fits every task; missing arguments fit all of them, so the draw ends.
             loop {
                 let flaw = pick(rng, &GENERATOR_FLAWS);
                 if let Some(spoilt) = spoil(rng, task, flaw) {
-                    return (generator::write(&plan(spec, &spoilt), &spoilt), vec![flaw]);
+                    return (generator::write(&plan(&spoilt), &spoilt), vec![flaw]);
                 }
             }
         }
-        (generator::write(&plan(spec, task), task), Vec::new())
+        (generator::write(&plan(task), task), Vec::new())
     }
 }
 
@@ -157,10 +152,16 @@ pub(super) fn draw_task(rng: &mut ChaCha8Rng, law: &SpecLaw, split: Split) -> (T
     }
 }
 
-/// What the generator thinks before it writes: the domain and the calls to come,
-/// `travel: book_flight city date; find_hotel city`.
-fn plan(spec: &TaskSpec, task: &Task) -> String {
-    format!("{}: {}", spec.domain, habits::think(&task.gold))
+/// What the generator thinks before it writes: the menu in its order, then the calls,
+/// `find_hotel city limit; book_flight date city = book_flight city date`. What follows expands it step by step; with
+/// the calls alone as the plan, half of a young base's tasks named a tool twice on the menu.
+fn plan(task: &Task) -> String {
+    let outline = |tool: &ToolSpec| {
+        let keys = tool.params().map(|param| param.name);
+        std::iter::once(tool.name.as_str()).chain(keys).collect::<Vec<_>>().join(" ")
+    };
+    let menu: Vec<String> = task.tools.iter().map(outline).collect();
+    format!("{} = {}", menu.join("; "), habits::think(&task.gold))
 }
 
 const GENERATOR_FLAWS: [Flaw; 6] = [

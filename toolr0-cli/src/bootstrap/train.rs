@@ -17,11 +17,11 @@ use toolr0_model::decoder::{snapshot, trainable};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::{Tensors, expected_tensors};
 use toolr0_model::{CausalLm, ChatTemplate, Params, Tokenizer};
-use toolr0_rl::optim::{AdamW, AdamWConfig, Gradients};
+use toolr0_rl::optim::{AdamW, AdamWConfig};
 use toolr0_rl::schedule::{Decay, Schedule};
-use toolr0_rl::sft::{Example, accumulate};
+use toolr0_rl::sft::{Example, gradients};
 
-use super::corpus::{Corpus, CorpusConfig, Document};
+use super::corpus::{Corpus, CorpusConfig, Document, Half};
 use super::tokenizer;
 
 /// The recipe of the base model. The default is the shipped one's.
@@ -55,6 +55,8 @@ pub struct BootstrapConfig {
     pub learning_rate: f64,
     /// The optimiser.
     pub adamw: AdamWConfig,
+    /// Whether the prompts of solver documents are learned too: a question and a menu are what a generator writes.
+    pub learn_prompts: bool,
     /// The text.
     pub corpus: CorpusConfig,
 }
@@ -75,6 +77,7 @@ impl Default for BootstrapConfig {
             restart_steps: 1300,
             learning_rate: 3e-3,
             adamw: AdamWConfig { beta2: 0.98, weight_decay: 0.1, ..AdamWConfig::default() },
+            learn_prompts: true,
             corpus: CorpusConfig::default(),
         }
     }
@@ -153,12 +156,11 @@ pub fn bootstrap(
             let examples = if cycle == 0 && step < recipe.warmup_steps {
                 repeats(&mut root.child("repeats").child(step).rng(), config.vocab_size, recipe.batch_tokens)
             } else {
-                documents(&corpus, &mut next, &tokenizer, &template, recipe.batch_tokens)?
+                documents(&corpus, &mut next, &tokenizer, &template, recipe)?
             };
             tokens += examples.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
             done += 1;
-            let mut grads = Gradients::default();
-            let stats = accumulate(&model, &params, &examples, 1.0, &mut grads)?;
+            let (grads, stats) = gradients(&model, &params, &examples)?;
             optimizer.step(&params, &grads, recipe.learning_rate * schedule.factor(step, steps))?;
             progress(Progress { step: done, steps: total, loss: stats.loss, tokens });
         }
@@ -312,17 +314,24 @@ fn documents(
     next: &mut u64,
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
-    budget: usize,
+    recipe: &BootstrapConfig,
 ) -> Result<Vec<Example>> {
     let ahead: Vec<Example> = (*next..*next + 64)
         .into_par_iter()
-        .map(|i| example(&corpus.document(i), tokenizer, template))
+        .map(|i| {
+            let document = corpus.document(i);
+            let mut example = example(&document, tokenizer, template)?;
+            if recipe.learn_prompts && document.half == Half::Solver {
+                example.loss_from = 1;
+            }
+            Ok(example)
+        })
         .collect::<Result<_>>()?;
     let mut tokens = 0;
     let mut examples = Vec::new();
     for example in ahead {
         tokens += example.tokens.len();
-        if budget < tokens && !examples.is_empty() {
+        if recipe.batch_tokens < tokens && !examples.is_empty() {
             break;
         }
         examples.push(example);

@@ -253,15 +253,18 @@ fn request(rng: &mut ChaCha8Rng, lex: &Lexicon, plan: &Plan, split: Split) -> Re
             (*said, short) = (true, short - 1);
         }
     }
-    let mut arguments = Map::with_capacity(plan.slots.len());
-    let mut clauses = Vec::with_capacity(plan.slots.len());
-    for (slot, _) in plan.slots.iter().zip(mentioned).filter(|(_, said)| *said) {
+    // Arguments stand in the call as they are said, so that an answer is written in one walk along the question.
+    let mut spoken: Vec<&Slot> =
+        plan.slots.iter().zip(mentioned).filter_map(|(slot, said)| said.then_some(slot)).collect();
+    shuffle(rng, &mut spoken);
+    let mut arguments = Map::with_capacity(spoken.len());
+    let mut clauses = Vec::with_capacity(spoken.len());
+    for slot in spoken {
         let key = &lex.keys[slot.key];
         let drawn = draw(rng, key, split, &slot.offered);
         clauses.push(clause(rng, lex, slot.key, &drawn));
         arguments.insert(key.name.to_owned(), drawn.json);
     }
-    shuffle(rng, &mut clauses);
     let word = lex.noun(family).word;
     let determiner = match below(rng, 10) {
         0..5 => article(word),

@@ -18,8 +18,7 @@ use toolr0_rl::exam::ErrorCounts;
 use toolr0_tools::{Prompt, Task, ToolCall};
 
 use super::bench::Scores;
-use crate::args::{Eval, Global, HeldOut};
-use crate::base;
+use crate::args::{Eval, Global};
 use crate::bench;
 use crate::model;
 use crate::run_dir::Log;
@@ -78,12 +77,9 @@ fn questions(args: &Eval) -> Result<Vec<Split>> {
     let limit = args.limit.map(|n| n as usize);
     let Some(dir) = &args.bench else {
         let n = limit.unwrap_or(HELD_OUT);
-        let (name, tasks) = match args.questions {
-            HeldOut::Exam => ("exam", base::exam_questions(n)),
-            HeldOut::Dev => ("dev", base::dev_questions(n)),
-        };
+        let (name, tasks) = (args.questions.to_string(), args.questions.draw(n));
         let questions = tasks.into_iter().map(Question::Task).collect();
-        return Ok(vec![Split { suite: "toolr0".into(), name: name.into(), questions, bad: Vec::new() }]);
+        return Ok(vec![Split { suite: "toolr0".into(), name, questions, bad: Vec::new() }]);
     };
     let splits = bench::read(dir)?.into_iter().map(|split| {
         let items = split.items.into_iter().take(limit.unwrap_or(usize::MAX));

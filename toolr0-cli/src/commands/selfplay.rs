@@ -11,7 +11,6 @@ use toolr0_rl::selfplay::{Iteration, Observer, Phase, Record};
 use toolr0_rl::{RunConfig, Sampler, SelfPlay};
 
 use crate::args::{Global, Selfplay};
-use crate::base::exam_questions;
 use crate::config::{self, Setup};
 use crate::model::{self, EMBEDDED};
 use crate::plan::{self, Plan};
@@ -40,7 +39,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         );
     }
     let checkpoint = model::load(&model, &screen)?;
-    let questions = exam_questions(run.exam.items);
+    let questions = args.questions.draw(run.exam.items);
     let game = SelfPlay::new(&run, &checkpoint, &questions)?;
     let stop = Stop::listen()?;
     let dir = RunDir::create(&path)?;
@@ -76,6 +75,11 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         let (generator, solver) = (iteration.generator.checkpoint()?, iteration.solver.checkpoint()?);
         dir.checkpoint("generator", &generator)?;
         dir.checkpoint("solver", &solver)?;
+        for agent in [iteration.generator, iteration.solver] {
+            if let Some((lora, adapters)) = agent.adapters()? {
+                dir.adapters(&format!("{}/adapter", agent.role), lora, &adapters, &model)?;
+            }
+        }
         if args.keep_iterations {
             dir.checkpoint(&format!("{folder}/generator"), &generator)?;
             dir.checkpoint(&format!("{folder}/solver"), &solver)?;
@@ -106,6 +110,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         out: dir_text.clone(),
         stopped: outcome.stopped,
         exam: ExamResult::new(&outcome.exams, headroom),
+        questions: args.questions,
     };
     dir.text("result.json", &format!("{}\n", serde_json::to_string_pretty(&result)?))?;
     if global.json {

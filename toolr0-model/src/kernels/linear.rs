@@ -54,7 +54,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if !x.device().is_cpu() {
         return reference(x, weight, bias);
     }
-    let y = x.contiguous()?.apply_op2(weight, Product)?;
+    let y = x.contiguous()?.apply_op2(weight, Product { trains: (x.track_op(), weight.track_op()) })?;
     match bias {
         Some(bias) => y.apply_op2(bias, AddBias),
         None => Ok(y),
@@ -77,7 +77,10 @@ fn add_bias(y: &mut [f32], bias: &[f32]) {
     }
 }
 
-struct Product;
+struct Product {
+    /// Whether somebody wants the gradient of `x`, and of the weight: beside an adapter, nobody wants the second.
+    trains: (bool, bool),
+}
 
 impl CustomOp2 for Product {
     fn name(&self) -> &'static str {
@@ -109,14 +112,21 @@ impl CustomOp2 for Product {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let ((t, k), n) = (x.dims2()?, w.dim(0)?);
         let dy = dy.contiguous()?;
-        let (mut dx, mut dw) = (vec![0.0; t * k], vec![0.0; n * k]);
-        with_values(&dy, |dy| {
-            let dy = Mat::new(dy, t, n);
-            with_values(w, |w| matmul(dy, Mat::new(w, n, k), &mut dx, false))?;
-            with_values(x, |x| matmul(dy.t(), Mat::new(x, t, k), &mut dw, false))
-        })??;
-        let dx = Tensor::from_vec(dx, (t, k), &Device::Cpu)?;
-        Ok((Some(dx), Some(Tensor::from_vec(dw, (n, k), &Device::Cpu)?)))
+        let product = |wanted: bool, rows: usize, of: &dyn Fn(Mat<'_>, &mut [f32]) -> Result<()>| {
+            if !wanted {
+                return Ok(None);
+            }
+            let mut out = vec![0.0; rows * k];
+            with_values(&dy, |dy| of(Mat::new(dy, t, n), &mut out))??;
+            Tensor::from_vec(out, (rows, k), &Device::Cpu).map(Some)
+        };
+        let dx = product(self.trains.0, t, &|dy, dx| {
+            with_values(w, |w| matmul(dy, Mat::new(w, n, k), dx, false))
+        })?;
+        let dw = product(self.trains.1, n, &|dy, dw| {
+            with_values(x, |x| matmul(dy.t(), Mat::new(x, t, k), dw, false))
+        })?;
+        Ok((dx, dw))
     }
 }
 

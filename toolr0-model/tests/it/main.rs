@@ -4,6 +4,7 @@ mod chat;
 mod config;
 mod generate;
 mod golden_models;
+mod lora;
 mod sampler;
 mod tokenizer;
 mod weights;

@@ -11,7 +11,7 @@ use toolr0_model::decoder::trainable;
 use toolr0_model::{CausalLm, Checkpoint, ModelConfig, Params, weights};
 use toolr0_rl::Error;
 use toolr0_rl::optim::{AdamW, AdamWConfig, Gradients};
-use toolr0_rl::sft::{Example, accumulate, mean_loss};
+use toolr0_rl::sft::{Example, SftStats, gradients, mean_loss};
 
 /// Largest gap allowed, relative to the largest number of the tensor, or to the loss.
 const TOLERANCE: f64 = 1e-3;
@@ -55,8 +55,7 @@ fn check(dir: &Path) {
     let model = CausalLm::from_params(&config, &params).unwrap();
     let examples = examples(&golden);
 
-    let mut grads = Gradients::default();
-    let stats = accumulate(&model, &params, &examples, 1.0, &mut grads).unwrap();
+    let (grads, stats) = gradients(&model, &params, &examples).unwrap();
     let loss = f64::from(golden["loss"].to_vec1::<f32>().unwrap()[0]);
     assert!((stats.loss - loss).abs() <= 1e-4, "{name}: loss {}, expected {loss}", stats.loss);
 
@@ -88,8 +87,7 @@ fn check(dir: &Path) {
     let mut drift: f64 = 0.0;
     let mut clipped = false;
     for (step, want) in want.iter().enumerate() {
-        let mut grads = Gradients::default();
-        let got = accumulate(&model, &params, &examples, 1.0, &mut grads).unwrap().loss;
+        let (grads, SftStats { loss: got, .. }) = gradients(&model, &params, &examples).unwrap();
         drift = drift.max((got - f64::from(*want)).abs());
         assert!(drift <= TOLERANCE, "{name}: loss of step {step} is {got}, expected {want}");
         clipped |= 1.0 < optimizer.step(&params, &grads, 1e-3).unwrap();
@@ -130,8 +128,7 @@ fn every_gradient_is_the_slope_of_the_loss() {
     let (checkpoint, examples) = tiny();
     let params = trainable(&checkpoint.tensors).unwrap();
     let model = CausalLm::from_params(&checkpoint.config, &params).unwrap();
-    let mut grads = Gradients::default();
-    accumulate(&model, &params, &examples, 1.0, &mut grads).unwrap();
+    let (grads, _) = gradients(&model, &params, &examples).unwrap();
     for name in checkpoint.tensors.keys() {
         let grad = grads.get(name).unwrap();
         let length = grad.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
@@ -153,15 +150,32 @@ fn every_gradient_is_the_slope_of_the_loss() {
     }
 }
 
+/// A batch of many parts has the gradient of the batch in one piece.
+#[test]
+fn parts_of_a_batch_add_up_to_the_whole() {
+    let (checkpoint, few) = tiny();
+    let params = trainable(&checkpoint.tensors).unwrap();
+    let model = CausalLm::from_params(&checkpoint.config, &params).unwrap();
+    let many: Vec<Example> = few.iter().cycle().take(150).cloned().collect(); // over 3,000 tokens
+    let (in_parts, stats) = gradients(&model, &params, &many).unwrap();
+    let (mean, n) = mean_loss(&model, &many).unwrap();
+    let mut whole = Gradients::default();
+    whole.add(&params, &mean.backward().unwrap()).unwrap();
+    assert_eq!(stats.tokens, n);
+    assert!((stats.loss - f64::from(mean.to_scalar::<f32>().unwrap())).abs() < 1e-5);
+    for name in params.keys() {
+        let (largest, _) = gaps(in_parts.get(name).unwrap(), whole.get(name).unwrap());
+        assert!(largest < 1e-4, "`{name}`: {largest:e}");
+    }
+}
+
 /// An operation without a backward pass detaches what lies before it: the trainer must not go on.
 #[test]
 fn a_dropped_gradient_is_caught() {
     let (checkpoint, examples) = tiny();
     let (tensors, config) = (&checkpoint.tensors, &checkpoint.config);
     let params = trainable(tensors).unwrap();
-    let add = |model: &CausalLm, params: &Params| {
-        accumulate(model, params, &examples, 1.0, &mut Gradients::default()).map(|_| ())
-    };
+    let add = |model: &CausalLm, params: &Params| gradients(model, params, &examples).map(|_| ());
     add(&CausalLm::from_params(config, &params).unwrap(), &params).unwrap();
 
     let dropped = "model.layers.1.mlp.up_proj.weight";
@@ -186,37 +200,14 @@ fn a_dropped_gradient_is_caught() {
     assert!(matches!(&error, Error::NoGradient { n, .. } if *n == params.len()), "{error:?}");
 }
 
-/// The mean over a batch is the mean over its parts, weighted.
-#[test]
-fn gradients_add_up_over_micro_batches() {
-    let (checkpoint, examples) = tiny();
-    let params = trainable(&checkpoint.tensors).unwrap();
-    let model = CausalLm::from_params(&checkpoint.config, &params).unwrap();
-    let mut whole = Gradients::default();
-    let all = accumulate(&model, &params, &examples, 1.0, &mut whole).unwrap();
-    let mut parts = Gradients::default();
-    let mut loss = 0.0;
-    for example in &examples {
-        let n = example.tokens.len() - example.loss_from;
-        let weight = n as f64 / all.tokens as f64;
-        let stats = accumulate(&model, &params, std::slice::from_ref(example), weight, &mut parts).unwrap();
-        assert_eq!(stats.tokens, n);
-        loss += stats.loss * weight;
-    }
-    assert!((loss - all.loss).abs() <= 1e-6, "{loss} {}", all.loss);
-    for name in params.keys() {
-        let (largest, _) = gaps(parts.get(name).unwrap(), whole.get(name).unwrap());
-        assert!(largest <= 1e-5, "`{name}` differs by {largest:e}");
-    }
-}
-
 #[test]
 fn a_gradient_that_is_not_finite_leaves_the_weights() {
     let (checkpoint, examples) = tiny();
     let params = trainable(&checkpoint.tensors).unwrap();
     let model = CausalLm::from_params(&checkpoint.config, &params).unwrap();
     let mut grads = Gradients::default();
-    accumulate(&model, &params, &examples, f64::INFINITY, &mut grads).unwrap();
+    let loss = mean_loss(&model, &examples).unwrap().0;
+    grads.add(&params, &(loss * f64::INFINITY).unwrap().backward().unwrap()).unwrap();
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let error = optimizer.step(&params, &grads, 1e-3).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error:?}");

@@ -3,6 +3,7 @@
 mod advantage;
 mod gradients;
 mod grpo_loss;
+mod lora;
 mod selfplay;
 mod update;
 

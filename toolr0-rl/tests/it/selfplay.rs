@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use toolr0_curriculum::spec_law::MenuRange;
 use toolr0_curriculum::{Candidate, SpecTables};
-use toolr0_model::{Checkpoint, SamplingConfig};
+use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
 use toolr0_reward::{Style, wire};
-use toolr0_rl::config::{DatasetConfig, ExamConfig, ProbeConfig, RlConfig, RolloutConfig, SelfPlayConfig};
+use toolr0_rl::config::{
+    DatasetConfig, DynamicSampling, ExamConfig, Overlong, ProbeConfig, RlConfig, RolloutConfig,
+    SelfPlayConfig,
+};
 use toolr0_rl::selfplay::{Outcome, Phase, Record, StepReport};
 use toolr0_rl::{Error, Observer, Result, RunConfig, SelfPlay};
 use toolr0_tools::{Context, Prompt, Task, TaskSpec};
@@ -342,6 +345,45 @@ fn the_control_deals_the_same_advantages_to_others() {
         (b.reward, b.completion_tokens, b.success_rate)
     );
     assert_ne!(bits(&got.outcome.generator), bits(&want.outcome.generator));
+}
+
+#[test]
+fn dynamic_sampling_draws_flat_groups_again() {
+    let (mut config, base) = (config(), base(Checkpoint::chatml()));
+    let plain = run(&config, &base, None).unwrap();
+    config.rl.dynamic_sampling = Some(DynamicSampling { max_rounds: 3 });
+    let got = run(&config, &base, None).unwrap();
+    let (before, after) = (plain.log.steps(), got.log.steps());
+    assert!(before.iter().all(|step| step.resampled == 0));
+    assert!(before.iter().any(|step| 0.0 < step.zero_variance), "there is something to draw again");
+    assert!(after.iter().any(|step| 0 < step.resampled));
+    assert!(after[0].sampled_tokens > before[0].sampled_tokens);
+    assert_ne!(bits(&got.outcome.solver), bits(&plain.outcome.solver));
+}
+
+#[test]
+fn length_is_punished_where_it_is_asked_for() {
+    let (mut config, base) = (config(), base(Checkpoint::chatml()));
+    let plain = run(&config, &base, None).unwrap();
+    config.rl.overlong = Some(Overlong { cache: 6 });
+    let got = run(&config, &base, None).unwrap();
+    let (before, after) = (&plain.log.steps()[0], &got.log.steps()[0]);
+    assert!(!before.reward_terms.contains_key("overlong"));
+    assert!(after.reward_terms["overlong"] < 0.0);
+    assert!((after.reward - before.reward - after.reward_terms["overlong"]).abs() < 1e-9);
+}
+
+#[test]
+fn adapters_play_as_full_weights_do() {
+    let (mut config, base) = (config(), base(Checkpoint::chatml()));
+    config.rl.lora = Some(LoraConfig { rank: 2, dropout: 0.1, ..LoraConfig::default() });
+    let twice = [run(&config, &base, None).unwrap(), run(&config, &base, None).unwrap()];
+    assert_eq!(bits(&twice[0].outcome.solver), bits(&twice[1].outcome.solver));
+    assert_ne!(bits(&twice[0].outcome.solver), bits(&base), "the solver has learned");
+    assert_ne!(bits(&twice[0].outcome.generator), bits(&base), "the generator has learned");
+    config.rl.lora = Some(LoraConfig { rank: 0, ..LoraConfig::default() });
+    let error = run(&config, &base, None).err().unwrap().to_string();
+    assert!(error.contains("`rank`"), "{error}");
 }
 
 #[test]

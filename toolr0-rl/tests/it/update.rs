@@ -65,7 +65,8 @@ fn step(groups: &[Group], advantages: &[f64], rl: &RlConfig, reference: Option<&
     let agent = Agent::new(Role::Solver, &tiny()).unwrap();
     let mut optimizer = AdamW::new(rl.adamw.clone());
     let reference = reference.map(Sampler::model);
-    let stats = update(&agent, &mut optimizer, groups, advantages, reference, rl, 1.0).unwrap();
+    let stats =
+        update(&agent, &mut optimizer, groups, advantages, reference, rl, 1.0, Stream::root(0)).unwrap();
     let gradient = optimizer.moments().iter().map(|(name, (m, _))| (name.clone(), m.clone())).collect();
     Done { stats, weights: values(&agent.checkpoint().unwrap().tensors), gradient }
 }
@@ -223,7 +224,7 @@ fn what_is_rewarded_becomes_likelier() {
         rollouts.map(|r| values.by_ref().take(r.tokens.len()).sum()).collect()
     };
     let before = sums();
-    update(&agent, &mut optimizer, &groups, &advantages, None, &plain(), 1e-3).unwrap();
+    update(&agent, &mut optimizer, &groups, &advantages, None, &plain(), 1e-3, Stream::root(0)).unwrap();
     let after = sums();
     assert!(after[1] > before[1] + 1e-3, "rewarded: {} then {}", before[1], after[1]);
     assert!(after[6] < before[6] - 1e-3, "punished: {} then {}", before[6], after[6]);
@@ -250,7 +251,7 @@ fn bad_inputs_are_errors() {
     let groups = rollouts(&agent.sampler(8).unwrap(), 2, 1.0);
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let mut go = |groups: &[Group], advantages: &[f64], rl: &RlConfig| {
-        update(&agent, &mut optimizer, groups, advantages, None, rl, 1e-3).unwrap_err()
+        update(&agent, &mut optimizer, groups, advantages, None, rl, 1e-3, Stream::root(0)).unwrap_err()
     };
     let error = go(&groups, &[1.0; 5], &plain());
     assert!(matches!(error, Error::Length { name: "advantages", expected: 6, got: 5 }), "{error:?}");
