@@ -132,6 +132,9 @@ fn known() -> Result<Value> {
         min: bounds.0,
         max: bounds.1,
     });
+    run.rl.lora = Some(Default::default());
+    run.rl.dynamic_sampling = Some(Default::default());
+    run.rl.overlong = Some(Default::default());
     Ok(serde_yaml::to_value(&run)?)
 }
 

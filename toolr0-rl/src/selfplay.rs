@@ -17,7 +17,8 @@ use toolr0_curriculum::{
     Attempts, Candidate, Drops, Funnel, Pool, SelectConfig, SpecLaw, dedup, draw_specs, select, verify,
 };
 use toolr0_model::rng::{Stream, uniform_f64};
-use toolr0_model::{Checkpoint, SamplingConfig};
+use toolr0_model::weights::Tensors;
+use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
 use toolr0_reward::reward::Curriculum;
 use toolr0_reward::{Reward, generator_reward, judge, solver_reward, wire};
 use toolr0_tools::{Prompt, Task, TaskSpec};
@@ -40,6 +41,8 @@ pub struct Outcome {
     pub generator: Checkpoint,
     /// The solver as it is now.
     pub solver: Checkpoint,
+    /// The adapters of both, generator first, where adapters were trained.
+    pub adapters: Option<(LoraConfig, [Tensors; 2])>,
     /// The exam of the base and after each iteration.
     pub exams: Vec<ExamReport>,
     /// Iterations that were finished.
@@ -132,8 +135,13 @@ impl<'a> SelfPlay<'a> {
             keep(&Iteration { number: iteration, tasks: &tasks, generator: &generator, solver: &solver })?;
             iterations = iteration;
         }
+        let adapters = match (generator.adapters()?, solver.adapters()?) {
+            (Some((lora, generator)), Some((_, solver))) => Some((lora.clone(), [generator, solver])),
+            _ => None,
+        };
         Ok(Outcome {
             generator: generator.checkpoint()?,
+            adapters,
             solver: solver.checkpoint()?,
             exams,
             iterations,

@@ -1,7 +1,7 @@
 //! Training documents, numbered: document `i` of seed `s` is a function of `(s, i)` alone, so that they can be
 //! written in any order, by any number of threads, and never have to be stored.
 //!
-//! Half of them are in the generator's format, half in the solver's. A fifth of the generator's are wrong in ways
+//! Half of them are in the generator's format, half in the solver's. An eighth of the generator's are wrong in ways
 //! that verification detects; of the solver's, those are wrong that the habits of [`super::habits`] make wrong.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use toolr0_curriculum::{MenuRange, SpecLaw, SpecTables};
 use toolr0_reward::Style;
 use toolr0_reward::wire::{generator, solver};
-use toolr0_tools::{Prompt, Task, TaskSpec, ToolSpec};
+use toolr0_tools::{Prompt, Task, TaskSpec};
 
 use super::habits::{self, Flaw, HabitConfig};
 use super::lexicon::{Split, lexicon};
@@ -52,9 +52,9 @@ pub struct Document {
 pub struct CorpusConfig {
     /// Share of documents in the generator's format. Default 0.5.
     pub generator_share: f64,
-    /// Share of generator documents that cannot be read. Default 0.05.
+    /// Share of generator documents that cannot be read. Default 0.03.
     pub malformed: f64,
-    /// Share of generator documents with another detectable flaw, the six kinds equally likely. Default 0.15.
+    /// Share of generator documents with another detectable flaw, the six kinds equally likely. Default 0.09.
     pub flawed: f64,
     /// The solver's wrong habits.
     pub habits: HabitConfig,
@@ -62,7 +62,7 @@ pub struct CorpusConfig {
 
 impl Default for CorpusConfig {
     fn default() -> Self {
-        Self { generator_share: 0.5, malformed: 0.05, flawed: 0.15, habits: HabitConfig::default() }
+        Self { generator_share: 0.5, malformed: 0.03, flawed: 0.09, habits: HabitConfig::default() }
     }
 }
 
@@ -152,16 +152,23 @@ pub(super) fn draw_task(rng: &mut ChaCha8Rng, law: &SpecLaw, split: Split) -> (T
     }
 }
 
-/// What the generator thinks before it writes: the menu in its order, then the calls,
-/// `find_hotel city limit; book_flight date city = book_flight city date`. What follows expands it step by step; with
-/// the calls alone as the plan, half of a young base's tasks named a tool twice on the menu.
+/// What the generator thinks before it writes: the menu with its optional arguments marked, then the calls,
+/// `book_flight city date; find_hotel city limit? = book_flight date city`. What follows expands it step by step; with
+/// the calls alone as the plan, half of a young base's tasks named a tool twice on the menu, and without the marks a
+/// third left out an argument that the menu then required.
 fn plan(task: &Task) -> String {
-    let outline = |tool: &ToolSpec| {
-        let keys = tool.params().map(|param| param.name);
-        std::iter::once(tool.name.as_str()).chain(keys).collect::<Vec<_>>().join(" ")
-    };
-    let menu: Vec<String> = task.tools.iter().map(outline).collect();
-    format!("{} = {}", menu.join("; "), habits::think(&task.gold))
+    let mut text = String::with_capacity(128);
+    for tool in &task.tools {
+        text.push_str(if text.is_empty() { "" } else { "; " });
+        text.push_str(&tool.name);
+        for param in tool.params() {
+            text.push(' ');
+            text.push_str(param.name);
+            text.push_str(if param.required { "" } else { "?" });
+        }
+    }
+    text.push_str(" = ");
+    text + &habits::think(&task.gold)
 }
 
 const GENERATOR_FLAWS: [Flaw; 6] = [
@@ -280,9 +287,9 @@ mod tests {
             document.flaws.iter().for_each(|flaw| *seen.entry(*flaw).or_default() += 1);
         }
         let share = |flaw| seen.get(&flaw).copied().unwrap_or(0) as f64 / n as f64;
-        assert!((share(Flaw::Malformed) - 0.05).abs() < 0.015, "{seen:?}");
+        assert!((share(Flaw::Malformed) - 0.03).abs() < 0.01, "{seen:?}");
         for flaw in GENERATOR_FLAWS {
-            assert!((share(flaw) - 0.025).abs() < 0.012, "{seen:?}");
+            assert!((share(flaw) - 0.015).abs() < 0.009, "{seen:?}");
         }
     }
 

@@ -1,13 +1,14 @@
 //! The base model, made from nothing: write the text, train the tokenizer, train the network.
 //!
 //! Two phases of ordinary next-token training. A warm-up on random token sequences that repeat themselves, since
-//! nothing but repetition is to be learned there and copying is what the rest stands on; then the documents.
+//! nothing but repetition is to be learned there and copying is what the rest stands on; then the documents, with some
+//! of those sequences among them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use toolr0_model::config::{Architecture, ModelConfig, WeightDtype};
 use toolr0_model::decoder::{snapshot, trainable};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::{Tensors, expected_tensors};
-use toolr0_model::{CausalLm, ChatTemplate, Params, Tokenizer};
+use toolr0_model::{CausalLm, ChatTemplate, Tokenizer};
 use toolr0_rl::optim::{AdamW, AdamWConfig};
 use toolr0_rl::schedule::{Decay, Schedule};
 use toolr0_rl::sft::{Example, gradients};
@@ -46,11 +47,11 @@ pub struct BootstrapConfig {
     pub batch_tokens: usize,
     /// Updates on repeated random sequences.
     pub warmup_steps: u64,
-    /// Updates on documents in the first cycle of the learning rate.
+    /// Updates on documents.
     pub steps: u64,
-    /// Updates on documents in the second cycle, which starts with a fresh optimiser from the weights of the first as
-    /// f16 holds them.
-    pub restart_steps: u64,
+    /// Share of their tokens that are random sequences which repeat themselves: without any, what is copied well are the
+    /// tokens that documents are full of, and held-out words are made of others.
+    pub repeat_share: f64,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// The optimiser.
@@ -71,11 +72,11 @@ impl Default for BootstrapConfig {
             heads: 6,
             kv_heads: 2,
             intermediate: 512,
-            batch_tokens: 4096,
-            warmup_steps: 80,
-            steps: 1250,
-            restart_steps: 1300,
-            learning_rate: 3e-3,
+            batch_tokens: 2048,
+            warmup_steps: 120,
+            steps: 5000,
+            repeat_share: 0.06,
+            learning_rate: 2e-3,
             adamw: AdamWConfig { beta2: 0.98, weight_decay: 0.1, ..AdamWConfig::default() },
             learn_prompts: true,
             corpus: CorpusConfig::default(),
@@ -144,36 +145,25 @@ pub fn bootstrap(
     let params = trainable(&initial(&config, root.child("weights"))?)?;
     let model = CausalLm::from_params(&config, &params)?;
 
-    let total = recipe.warmup_steps + recipe.steps + recipe.restart_steps;
-    let (mut next, mut tokens, mut done) = (0u64, 0u64, 0u64);
-    for (cycle, steps) in [recipe.warmup_steps + recipe.steps, recipe.restart_steps].into_iter().enumerate() {
-        if cycle == 1 {
-            round_to_f16(&params)?;
+    let steps = recipe.warmup_steps + recipe.steps;
+    let (mut next, mut tokens) = (0u64, 0u64);
+    let mut optimizer = AdamW::new(recipe.adamw.clone());
+    let schedule = Schedule { warmup: 50, decay: Decay::Cosine, floor: 0.02 };
+    for step in 0..steps {
+        let share = if step < recipe.warmup_steps { 1.0 } else { recipe.repeat_share };
+        let repeated = (share * recipe.batch_tokens as f64).round() as usize;
+        let mut rng = root.child("repeats").child(step).rng();
+        let mut examples = repeats(&mut rng, config.vocab_size, repeated);
+        if repeated < recipe.batch_tokens {
+            let budget = recipe.batch_tokens - repeated;
+            examples.extend(documents(&corpus, &mut next, &tokenizer, &template, recipe, budget)?);
         }
-        let mut optimizer = AdamW::new(recipe.adamw.clone());
-        let schedule = Schedule { warmup: 50, decay: Decay::Cosine, floor: 0.02 };
-        for step in 0..steps {
-            let examples = if cycle == 0 && step < recipe.warmup_steps {
-                repeats(&mut root.child("repeats").child(step).rng(), config.vocab_size, recipe.batch_tokens)
-            } else {
-                documents(&corpus, &mut next, &tokenizer, &template, recipe)?
-            };
-            tokens += examples.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
-            done += 1;
-            let (grads, stats) = gradients(&model, &params, &examples)?;
-            optimizer.step(&params, &grads, recipe.learning_rate * schedule.factor(step, steps))?;
-            progress(Progress { step: done, steps: total, loss: stats.loss, tokens });
-        }
+        tokens += examples.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
+        let (grads, stats) = gradients(&model, &params, &examples)?;
+        optimizer.step(&params, &grads, recipe.learning_rate * schedule.factor(step, steps))?;
+        progress(Progress { step: step + 1, steps, loss: stats.loss, tokens });
     }
     Ok(Checkpoint::new(config, snapshot(&params)?, &tokenizer_json, &tokenizer_config, here)?)
-}
-
-/// Sets every weight to the nearest one that the shipped file can hold.
-fn round_to_f16(params: &Params) -> Result<()> {
-    for var in params.values() {
-        var.set(&var.as_tensor().to_dtype(DType::F16)?.to_dtype(DType::F32)?)?;
-    }
-    Ok(())
 }
 
 /// Fresh weights: norms 1, biases 0, projections normal, those that write to the residual stream smaller by
@@ -315,6 +305,7 @@ fn documents(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
     recipe: &BootstrapConfig,
+    budget: usize,
 ) -> Result<Vec<Example>> {
     let ahead: Vec<Example> = (*next..*next + 64)
         .into_par_iter()
@@ -331,7 +322,7 @@ fn documents(
     let mut examples = Vec::new();
     for example in ahead {
         tokens += example.tokens.len();
-        if recipe.batch_tokens < tokens && !examples.is_empty() {
+        if budget < tokens && !examples.is_empty() {
             break;
         }
         examples.push(example);

@@ -1,6 +1,6 @@
 //! From a task specification to a task: a menu, right calls, and a question that holds every value.
 //!
-//! A question is a frame, a verb, a noun and one clause for each argument, in any order:
+//! A question is a frame, a verb, a noun and one clause for each argument, not always in the tool's order:
 //! `Please | reserve | a flight | with the gate 4821 | leaving Oslo | .` Frames are split like values: those of
 //! the exam open no sentence of the training text. Questions are short on purpose, 10 to 25 words, so that a small
 //! model sees many of them.
@@ -124,6 +124,9 @@ struct Plan {
 const FLAG_CHANCE: f64 = 0.42;
 const DIGITS_CHANCE: f64 = 0.22;
 
+/// The chance that a question does not mention arguments in the order in which the tool lists them.
+const OUT_OF_ORDER: f64 = 0.3;
+
 /// How many parameters a tool has, ten equally likely cases. Questions with two requests stay short.
 const SIZES_ONE: [usize; 10] = [2, 2, 2, 2, 3, 3, 3, 3, 4, 4];
 const SIZES_TWO: [usize; 10] = [2, 2, 2, 2, 2, 2, 2, 3, 3, 3];
@@ -131,6 +134,9 @@ const SIZES_DISTRACTOR: [usize; 10] = [2, 2, 2, 2, 2, 2, 3, 3, 3, 4];
 
 /// Draws the parameters of a tool. What is boolean, closed or a digit string is always required, so that leaving it
 /// out of a task's gold is a fault that verification sees.
+///
+/// Parameters, closed sets and menus stand in the order of the alphabet: a generator that samples a list in an order
+/// seldom names the same thing twice, and one that samples it in none often does.
 fn plan(rng: &mut ChaCha8Rng, lex: &Lexicon, family: usize, split: Split, sizes: &[usize; 10]) -> Plan {
     let Family { domain, verb, .. } = lex.families[family];
     let (domain, verb, noun) = (&lex.domains[domain], &lex.verbs[verb], lex.noun(&lex.families[family]));
@@ -142,6 +148,7 @@ fn plan(rng: &mut ChaCha8Rng, lex: &Lexicon, family: usize, split: Split, sizes:
         let mut offered = lex.keys[key].choices[split as usize].clone();
         shuffle(rng, &mut offered);
         offered.truncate(2 + usize::from(chance(rng, 0.4)));
+        offered.sort_unstable();
         slots.push(Slot { key, required: true, offered });
     }
     if chance(rng, DIGITS_CHANCE) && slots.len() + 1 < n {
@@ -161,7 +168,7 @@ fn plan(rng: &mut ChaCha8Rng, lex: &Lexicon, family: usize, split: Split, sizes:
             slots.push(Slot { key, required, offered: Vec::new() });
         }
     }
-    shuffle(rng, &mut slots);
+    slots.sort_unstable_by_key(|slot| lex.keys[slot.key].name);
     Plan { family, slots }
 }
 
@@ -256,7 +263,9 @@ fn request(rng: &mut ChaCha8Rng, lex: &Lexicon, plan: &Plan, split: Split) -> Re
     // Arguments stand in the call as they are said, so that an answer is written in one walk along the question.
     let mut spoken: Vec<&Slot> =
         plan.slots.iter().zip(mentioned).filter_map(|(slot, said)| said.then_some(slot)).collect();
-    shuffle(rng, &mut spoken);
+    if chance(rng, OUT_OF_ORDER) {
+        shuffle(rng, &mut spoken);
+    }
     let mut arguments = Map::with_capacity(spoken.len());
     let mut clauses = Vec::with_capacity(spoken.len());
     for slot in spoken {
@@ -407,7 +416,7 @@ pub fn write(rng: &mut ChaCha8Rng, spec: &TaskSpec, split: Split) -> Option<Task
     let requests: Vec<Request> = plans[..spec.n_calls].iter().map(|p| request(rng, lex, p, split)).collect();
     let question = question(rng, &requests, spec.context, split);
     let mut tools: Vec<ToolSpec> = plans.iter().map(|p| tool(rng, lex, p)).collect();
-    shuffle(rng, &mut tools);
+    tools.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Some(Task { question, tools, gold: requests.into_iter().map(|r| r.call).collect() })
 }
 

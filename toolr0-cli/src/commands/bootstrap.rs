@@ -72,16 +72,16 @@ fn check(recipe: &BootstrapConfig) -> Result<()> {
     );
     let rate = recipe.learning_rate;
     ensure!((0.0..=1.0).contains(&rate), "`learning_rate` is {rate}, expected 0 to 1");
-    let steps = [recipe.warmup_steps, recipe.steps, recipe.restart_steps];
-    let steps =
-        steps.into_iter().try_fold(0, u64::checked_add).context("the steps are more than can be counted")?;
+    let steps = recipe.warmup_steps.checked_add(recipe.steps);
+    let steps = steps.context("the steps are more than can be counted")?;
     ensure!(0 < steps, "`steps` is 0, expected at least 1");
     for (key, share) in [
-        ("generator_share", recipe.corpus.generator_share),
-        ("malformed", recipe.corpus.malformed),
-        ("flawed", recipe.corpus.flawed),
+        ("repeat_share", recipe.repeat_share),
+        ("corpus.generator_share", recipe.corpus.generator_share),
+        ("corpus.malformed", recipe.corpus.malformed),
+        ("corpus.flawed", recipe.corpus.flawed),
     ] {
-        ensure!((0.0..=1.0).contains(&share), "`corpus.{key}` is {share}, expected 0 to 1");
+        ensure!((0.0..=1.0).contains(&share), "`{key}` is {share}, expected 0 to 1");
     }
     Ok(())
 }

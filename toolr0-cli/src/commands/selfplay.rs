@@ -101,6 +101,11 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         // What was learned since the last finished iteration.
         dir.checkpoint("generator", &outcome.generator)?;
         dir.checkpoint("solver", &outcome.solver)?;
+        if let Some((lora, adapters)) = &outcome.adapters {
+            for (role, adapters) in ["generator", "solver"].into_iter().zip(adapters) {
+                dir.adapters(&format!("{role}/adapter"), lora, adapters, &model)?;
+            }
+        }
     }
     let result = RunResult {
         version: env!("CARGO_PKG_VERSION"),

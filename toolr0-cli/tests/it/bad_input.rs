@@ -93,6 +93,17 @@ fn sets_go_together_and_tables_are_data() {
     refused(home.path(), &["selfplay", "--dry-run", "--set", level], 1, &["out_of_bounds"]);
     let both = ["selfplay", "--dry-run", "--set", level, "--set", bounds];
     refused(home.path(), &both, 1, &["rl.loss.importance_correction", "one process does not use it"]);
+    // Sections that are off by default are switched on by any of their keys.
+    for (set, part) in [
+        ("rl.lora.rank=4", "rank: 4"),
+        ("rl.dynamic_sampling.max_rounds=3", "max_rounds: 3"),
+        ("rl.overlong.cache=16", "cache: 16"),
+    ] {
+        let text = succeed(home.path(), &["selfplay", "--dry-run", "--set", set]);
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+    refused(home.path(), &["selfplay", "--set", "rl.lora.targets=[x]"], 1, &["rl.lora.targets"]);
+    refused(home.path(), &["selfplay", "--set", "rl.lora.rank=0"], 1, &["lora: `rank` is 0"]);
 }
 
 #[test]
@@ -122,8 +133,6 @@ fn checkpoints_that_are_none_are_named() {
             "intermediate=16",
             "--set",
             "steps=1",
-            "--set",
-            "restart_steps=0",
             "--set",
             "warmup_steps=0",
             "--set",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use toolr0_curriculum::Candidate;
-use toolr0_model::Checkpoint;
+use toolr0_model::{Checkpoint, LoraConfig};
 
 use crate::{last_json, names, run, stderr, stdout, succeed, tiny, toolr0};
 
@@ -193,7 +193,6 @@ fn a_base_can_be_made_again() {
         "batch_tokens=1024",
         "warmup_steps=1",
         "steps=2",
-        "restart_steps=1",
     ];
     let sets = small.iter().flat_map(|set| ["--set", set]);
     for out in ["a", "b"] {
@@ -211,4 +210,17 @@ fn a_base_can_be_made_again() {
     let bad = run(home.path(), &["bootstrap", "--out", "c", "--set", "heads=0"]);
     assert!(!bad.status.success() && stderr(&bad).contains("`heads` is 0"), "{}", stderr(&bad));
     assert!(!home.path().join("c").exists());
+}
+
+#[test]
+fn adapters_are_saved_beside_what_they_make() {
+    let home = tempfile::tempdir().unwrap();
+    succeed(home.path(), &tiny(&["--seed", "3", "--out", "r", "--set", "rl.lora.rank=2"]));
+    let base = home.path().join("r/solver");
+    let mut files = CHECKPOINT.to_vec();
+    files.insert(0, "adapter");
+    assert_eq!(names(&base), files);
+    let merged = Checkpoint::load(&base).unwrap();
+    let (lora, adapters) = LoraConfig::load(&base.join("adapter"), &merged.config).unwrap();
+    assert_eq!((lora.rank, adapters.len()), (2, 2 * 7 * merged.config.layers));
 }

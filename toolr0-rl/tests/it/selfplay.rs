@@ -350,6 +350,8 @@ fn the_control_deals_the_same_advantages_to_others() {
 #[test]
 fn dynamic_sampling_draws_flat_groups_again() {
     let (mut config, base) = (config(), base(Checkpoint::chatml()));
+    // Two answers are alike more often than four.
+    (config.generator.group_size, config.solver.group_size) = (2, 2);
     let plain = run(&config, &base, None).unwrap();
     config.rl.dynamic_sampling = Some(DynamicSampling { max_rounds: 3 });
     let got = run(&config, &base, None).unwrap();
@@ -357,7 +359,8 @@ fn dynamic_sampling_draws_flat_groups_again() {
     assert!(before.iter().all(|step| step.resampled == 0));
     assert!(before.iter().any(|step| 0.0 < step.zero_variance), "there is something to draw again");
     assert!(after.iter().any(|step| 0 < step.resampled));
-    assert!(after[0].sampled_tokens > before[0].sampled_tokens);
+    let sampled = |steps: &[&StepReport]| steps.iter().map(|s| s.sampled_tokens).sum::<usize>();
+    assert!(sampled(&after) > sampled(&before));
     assert_ne!(bits(&got.outcome.solver), bits(&plain.outcome.solver));
 }
 
