@@ -6,6 +6,7 @@ use serde::Serialize;
 use toolr0_model::ModelConfig;
 use toolr0_model::weights::expected_tensors;
 use toolr0_rl::RunConfig;
+use toolr0_rl::optim::parts_at_once;
 
 /// The work of a whole run. Tokens are upper bounds: completions end earlier.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,12 +95,14 @@ impl Memory {
         // Prompts of both roles are shorter than this, except with very large menus.
         const PROMPT: usize = 1024;
         let copies = 5 + usize::from(run.rl.loss.needs_reference());
-        let (weights, optimizer) = (copies * parameters * F32, 3 * parameters * F32);
+        // Micro-batches are computed side by side, each with gradients and activations of its own.
+        let at_once = parts_at_once(parameters);
+        let (weights, optimizer) = (copies * parameters * F32, (2 + at_once) * parameters * F32);
         let (q, kv) = (model.heads * model.head_dim, model.kv_heads * model.head_dim);
         // Of one token in one layer: two norms, q, k and v before and after rotation, attention, its projection, two
         // sums, and the gate, up and product of the MLP.
         let layer = 6 * model.hidden + 3 * q + 4 * kv + 4 * model.intermediate;
-        let activations = run.rl.micro_batch_tokens * model.layers * layer * F32;
+        let activations = at_once * run.rl.micro_batch_tokens * model.layers * layer * F32;
         let longest =
             [&run.generator.sampling, &run.solver.sampling, &run.probe.sampling, &run.dataset.sampling];
         let longest = PROMPT + longest.iter().map(|s| s.max_new_tokens).max().unwrap_or(0);

@@ -92,6 +92,11 @@ impl Gradients {
 /// Weights times parts up to which parts of a batch are computed side by side: each holds its own gradients.
 const SIDE_BY_SIDE: usize = 1 << 28;
 
+/// How many parts of a batch are computed at a time on this machine's processor, for a model of so many weights.
+pub fn parts_at_once(weights: usize) -> usize {
+    (SIDE_BY_SIDE / weights.max(1)).clamp(1, rayon::current_num_threads())
+}
+
 /// Gradients and results of the parts of a batch, in the parts' order. One thread to a part is faster than all threads
 /// on one, as long as the model is small; how many run at a time changes nothing else, since sums are in order.
 ///
@@ -105,8 +110,7 @@ pub(crate) fn in_parts<P: Sync, R: Send>(
 ) -> Result<(Gradients, Vec<R>)> {
     let weights: usize = params.values().map(|var| var.elem_count()).sum();
     let on_cpu = params.values().all(|var| var.device().is_cpu());
-    let most = if on_cpu { rayon::current_num_threads() } else { 1 };
-    let at_once = (SIDE_BY_SIDE / weights.max(1)).clamp(1, most);
+    let at_once = if on_cpu { parts_at_once(weights) } else { 1 };
     let (mut grads, mut results) = (Gradients::default(), Vec::with_capacity(parts.len()));
     for wave in parts.chunks(at_once) {
         for done in side_by_side(wave.iter().collect(), &run) {
