@@ -122,7 +122,7 @@ pub(super) fn push_tokens(
 ///
 /// # Errors
 ///
-/// If the tensors are not contiguous f32 in main memory, or heads are wider than [`MAX_HEAD_DIM`].
+/// If the tensors are not contiguous f32 in main memory, or heads are wider than [`super::MAX_HEAD_DIM`].
 #[expect(
     clippy::too_many_arguments,
     reason = "one layer's step over a batch of caches, and all that it depends on"
