@@ -99,11 +99,12 @@ pub(crate) fn gather(
 ) -> Result<Round> {
     let first = draw(0)?;
     let Some(DynamicSampling { max_rounds }) = dynamic else { return Ok(first) };
-    let spare = first.clone();
-    let mut kept = Round::default();
-    let mut next = first;
+    let (mut kept, mut next, mut spare) = (Round::default(), first, None);
     for rounds in 1.. {
         let mut keep = groups_with_signal(&next.outcomes, n)?;
+        if rounds == 1 && !keep.contains(&true) {
+            spare = Some(next.clone());
+        }
         // What goes beyond the batch is thrown away too.
         let mut free = wanted.saturating_sub(kept.groups.len());
         for keep in &mut keep {
@@ -116,8 +117,7 @@ pub(crate) fn gather(
             NextRound::Enough | NextRound::GiveUp { .. } => break,
         }
     }
-    if kept.groups.is_empty() {
-        let Round { groups, rewards, outcomes, .. } = spare;
+    if let (true, Some(Round { groups, rewards, outcomes, .. })) = (kept.groups.is_empty(), spare) {
         let resampled = kept.resampled - groups.len();
         return Ok(Round { groups, rewards, outcomes, resampled, ..kept });
     }
