@@ -1,7 +1,7 @@
 //! Training documents, numbered: document `i` of seed `s` is a function of `(s, i)` alone, so that they can be
 //! written in any order, by any number of threads, and never have to be stored.
 //!
-//! Half of them are in the generator's format, half in the solver's. An eighth of the generator's are wrong in ways
+//! Half of them are in the generator's format, half in the solver's. One in twelve of the generator's is wrong in ways
 //! that verification detects; of the solver's, those are wrong that the habits of [`super::habits`] make wrong.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use toolr0_curriculum::{MenuRange, SpecLaw, SpecTables};
 use toolr0_reward::Style;
 use toolr0_reward::wire::{generator, solver};
-use toolr0_tools::{Prompt, Task, TaskSpec};
+use toolr0_tools::{Context, Prompt, Task, TaskSpec};
 
 use super::habits::{self, Flaw, HabitConfig};
 use super::lexicon::{Split, lexicon};
@@ -52,9 +52,9 @@ pub struct Document {
 pub struct CorpusConfig {
     /// Share of documents in the generator's format. Default 0.5.
     pub generator_share: f64,
-    /// Share of generator documents that cannot be read. Default 0.03.
+    /// Share of generator documents that cannot be read. Default 0.02.
     pub malformed: f64,
-    /// Share of generator documents with another detectable flaw, the six kinds equally likely. Default 0.09.
+    /// Share of generator documents with another detectable flaw, the six kinds equally likely. Default 0.06.
     pub flawed: f64,
     /// The solver's wrong habits.
     pub habits: HabitConfig,
@@ -62,14 +62,17 @@ pub struct CorpusConfig {
 
 impl Default for CorpusConfig {
     fn default() -> Self {
-        Self { generator_share: 0.5, malformed: 0.03, flawed: 0.09, habits: HabitConfig::default() }
+        Self { generator_share: 0.5, malformed: 0.02, flawed: 0.06, habits: HabitConfig::default() }
     }
 }
 
-fn law(one_call: Vec<MenuRange>, two_calls: Vec<MenuRange>) -> SpecLaw {
-    let tables =
-        SpecTables { menus: BTreeMap::from([(1, one_call), (2, two_calls)]), ..SpecTables::default() };
-    SpecLaw::new(tables).expect("the paper's tables with other menu sizes are a law")
+/// The paper's tables with other menu sizes: `one_call` for tasks of one call, `two_calls` for tasks of two.
+fn tables(one_call: Vec<MenuRange>, two_calls: Vec<MenuRange>) -> SpecTables {
+    SpecTables { menus: BTreeMap::from([(1, one_call), (2, two_calls)]), ..SpecTables::default() }
+}
+
+fn law(tables: SpecTables) -> SpecLaw {
+    SpecLaw::new(tables).expect("the paper's tables with other sizes and weights are a law")
 }
 
 const fn menu(min: usize, max: usize, weight: f64) -> MenuRange {
@@ -79,12 +82,16 @@ const fn menu(min: usize, max: usize, weight: f64) -> MenuRange {
 /// The law of the embedded base's self-play and exam: the paper's, with menus of 2 to 4 tools for one call and 3 or
 /// 4 for two, since a small model on a CPU pays for every token of a menu.
 pub fn nano_law() -> SpecLaw {
-    law(vec![menu(2, 4, 1.0)], vec![menu(3, 4, 1.0)])
+    law(tables(vec![menu(2, 4, 1.0)], vec![menu(3, 4, 1.0)]))
 }
 
-/// The law of the training text: [`nano_law`] with a few menus of five or six tools, so that these are not alien.
+/// The law of the training text: [`nano_law`] with a few menus of five or six tools, so that these are not alien, and
+/// with more tasks of two calls, which are the harder ones to write.
 pub fn training_law() -> SpecLaw {
-    law(vec![menu(2, 4, 0.96), menu(5, 6, 0.04)], vec![menu(3, 4, 0.98), menu(5, 5, 0.02)])
+    let mut tables =
+        tables(vec![menu(2, 4, 0.98), menu(5, 6, 0.02)], vec![menu(3, 4, 0.98), menu(5, 5, 0.02)]);
+    tables.calls.insert(Context::SingleTurn, BTreeMap::from([(1, 0.68), (2, 0.32)]));
+    law(tables)
 }
 
 /// The training text of one seed.
@@ -152,23 +159,37 @@ pub(super) fn draw_task(rng: &mut ChaCha8Rng, law: &SpecLaw, split: Split) -> (T
     }
 }
 
-/// What the generator thinks before it writes: the menu with its optional arguments marked, then the calls,
-/// `book_flight city date; find_hotel city limit? = book_flight date city`. What follows expands it step by step; with
-/// the calls alone as the plan, half of a young base's tasks named a tool twice on the menu, and without the marks a
-/// third left out an argument that the menu then required.
+/// What the generator thinks before it writes: the menu, numbered and with its optional arguments marked, then the calls,
+/// `1 flight book city date; 2 hotel find city limit? = flight book date city`. What follows expands it step by step.
+///
+/// Without the marks, 62 of a base's 200 candidates left out an argument that their menu then required. The noun comes
+/// first because no two tools share a verb: what a call repeats then follows a word that stands once on the menu. With
+/// `book_flight` and no numbers, a base often gave a call the arguments of another tool of the same noun.
 fn plan(task: &Task) -> String {
     let mut text = String::with_capacity(128);
-    for tool in &task.tools {
-        text.push_str(if text.is_empty() { "" } else { "; " });
-        text.push_str(&tool.name);
+    for (i, tool) in task.tools.iter().enumerate() {
+        text.push_str(if i == 0 { "" } else { "; " });
+        text.push_str(&format!("{} {}", i + 1, noun_first(&tool.name)));
         for param in tool.params() {
             text.push(' ');
             text.push_str(param.name);
             text.push_str(if param.required { "" } else { "?" });
         }
     }
-    text.push_str(" = ");
-    text + &habits::think(&task.gold)
+    for (i, call) in task.gold.iter().enumerate() {
+        text.push_str(if i == 0 { " = " } else { "; " });
+        text.push_str(&noun_first(&call.name));
+        for key in call.arguments.keys() {
+            text.push(' ');
+            text.push_str(key);
+        }
+    }
+    text
+}
+
+/// `flight book` for `book_flight`.
+fn noun_first(tool: &str) -> String {
+    tool.split_once('_').map_or(tool.to_owned(), |(verb, noun)| format!("{noun} {verb}"))
 }
 
 const GENERATOR_FLAWS: [Flaw; 6] = [
@@ -287,9 +308,9 @@ mod tests {
             document.flaws.iter().for_each(|flaw| *seen.entry(*flaw).or_default() += 1);
         }
         let share = |flaw| seen.get(&flaw).copied().unwrap_or(0) as f64 / n as f64;
-        assert!((share(Flaw::Malformed) - 0.03).abs() < 0.01, "{seen:?}");
+        assert!((share(Flaw::Malformed) - 0.02).abs() < 0.008, "{seen:?}");
         for flaw in GENERATOR_FLAWS {
-            assert!((share(flaw) - 0.015).abs() < 0.009, "{seen:?}");
+            assert!((share(flaw) - 0.01).abs() < 0.008, "{seen:?}");
         }
     }
 

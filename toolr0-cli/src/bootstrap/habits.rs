@@ -2,7 +2,7 @@
 //!
 //! Reinforcement learning sharpens what a model can already do now and then; it does not teach copying. So the base
 //! is taught to copy well and to answer badly in ways that it also knows the right of: each habit is the majority
-//! wherever it applies, so that the first greedy answer is wrong, and the right way keeps 35 to 40 %, so that a few
+//! wherever it applies, so that the first greedy answer is wrong, and the right way keeps two fifths, so that a few
 //! samples find it. No habit survives the verification of a generated task (all of them break type, schema, the
 //! required arguments or the number of calls of a gold), except the wrong tool, which is a minority and is caught
 //! when the solver's samples disagree with it.
@@ -25,29 +25,29 @@ use super::writer;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HabitConfig {
-    /// A boolean or closed-set argument is left out. Default 0.64.
+    /// A boolean or closed-set argument is left out. Default 0.60.
     pub dropped: f64,
-    /// A verb that invites it gets an argument outside the schema. Default 0.64.
+    /// A verb that invites it gets an argument outside the schema. Default 0.60.
     pub stray: f64,
-    /// A digit string is written as a bare number. Default 0.64.
+    /// A digit string is written as a bare number. Default 0.60.
     pub mistyped: f64,
-    /// Of two requests only the first is answered. Default 0.64.
+    /// Of two requests only the first is answered. Default 0.60.
     pub first_only: f64,
     /// The call of a single request is written twice. Default 0.10.
     pub repeated: f64,
-    /// The first tool of the right noun is called, whatever its verb. Default 0.30.
+    /// The first tool of the right noun is called, whatever its verb. Default 0.25.
     pub wrong_tool: f64,
 }
 
 impl Default for HabitConfig {
     fn default() -> Self {
         Self {
-            dropped: 0.64,
-            stray: 0.64,
-            mistyped: 0.64,
-            first_only: 0.64,
+            dropped: 0.60,
+            stray: 0.60,
+            mistyped: 0.60,
+            first_only: 0.60,
             repeated: 0.10,
-            wrong_tool: 0.30,
+            wrong_tool: 0.25,
         }
     }
 }
@@ -343,7 +343,7 @@ mod tests {
     fn the_defaults_leave_the_intended_headroom() {
         let rates = simulate(&HabitConfig::default(), 5, 3000);
         assert!((0.24..=0.31).contains(&rates.greedy), "{rates:?}");
-        assert!((0.28..=0.42).contains(&rates.sampled), "{rates:?}");
+        assert!((0.30..=0.46).contains(&rates.sampled), "{rates:?}");
         assert!(rates.pass_at_8 > 0.7, "{rates:?}");
     }
 

@@ -135,8 +135,6 @@ pub struct Lexicon {
     pub families: Vec<Family>,
     /// Families of a domain, by domain index: a range of [`Lexicon::families`].
     pub of_domain: Vec<std::ops::Range<usize>>,
-    /// Families of a verb, by verb index.
-    pub of_verb: Vec<Vec<usize>>,
     verb_by_name: HashMap<&'static str, usize>,
 }
 
@@ -475,20 +473,18 @@ fn read() -> Lexicon {
         .collect();
     let mut families = Vec::new();
     let mut of_domain = Vec::new();
-    let mut of_verb = vec![Vec::new(); verbs.len()];
     for (domain, entry) in domains.iter().enumerate() {
         let start = families.len();
         for &verb in &entry.verbs {
             for (noun, Noun { word, .. }) in entry.nouns.iter().enumerate() {
                 let name = format!("{}_{word}", verbs[verb].name);
                 let split = Split::of(&name, FAMILY_PARTS);
-                of_verb[verb].push(families.len());
                 families.push(Family { domain, verb, noun, name, split });
             }
         }
         of_domain.push(start..families.len());
     }
-    Lexicon { verbs, keys, domains, families, of_domain, of_verb, verb_by_name }
+    Lexicon { verbs, keys, domains, families, of_domain, verb_by_name }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Default for BootstrapConfig {
             intermediate: 512,
             batch_tokens: 2048,
             warmup_steps: 120,
-            steps: 5000,
+            steps: 14_000,
             repeat_share: 0.06,
             learning_rate: 2e-3,
             adamw: AdamWConfig { beta2: 0.98, weight_decay: 0.1, ..AdamWConfig::default() },
