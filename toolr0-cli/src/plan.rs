@@ -98,11 +98,8 @@ impl Memory {
         // Micro-batches are computed side by side, each with gradients and activations of its own.
         let at_once = parts_at_once(parameters);
         let (weights, optimizer) = (copies * parameters * F32, (2 + at_once) * parameters * F32);
-        let (q, kv) = (model.heads * model.head_dim, model.kv_heads * model.head_dim);
-        // Of one token in one layer: two norms, q, k and v before and after rotation, attention, its projection, two
-        // sums, and the gate, up and product of the MLP.
-        let layer = 6 * model.hidden + 3 * q + 4 * kv + 4 * model.intermediate;
-        let activations = at_once * run.rl.micro_batch_tokens * model.layers * layer * F32;
+        let kv = model.kv_heads * model.head_dim;
+        let activations = at_once * run.rl.activation_bytes(model, run.rl.micro_batch_tokens(model));
         let longest =
             [&run.generator.sampling, &run.solver.sampling, &run.probe.sampling, &run.dataset.sampling];
         let longest = PROMPT + longest.iter().map(|s| s.max_new_tokens).max().unwrap_or(0);

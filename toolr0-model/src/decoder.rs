@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use crate::config::ModelConfig;
@@ -65,6 +66,55 @@ pub fn trainable(tensors: &Tensors) -> Result<Params> {
 /// If a tensor cannot be copied.
 pub fn snapshot(params: &Params) -> Result<Tensors> {
     params.iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach()))).collect()
+}
+
+/// What [`CausalLm::forward_recomputing`] keeps for the way back: the input of each layer.
+#[derive(Debug)]
+pub struct Tape {
+    model: CausalLm,
+    packing: Arc<Packing>,
+    angles: Arc<Angles>,
+    dropout: Option<Stream>,
+    embedded: Tensor,
+    /// What enters each layer, without gradient.
+    inputs: Vec<Tensor>,
+    /// What leaves the last one.
+    last: Var,
+}
+
+impl Tape {
+    fn layer(&self, i: usize, x: &Tensor) -> Result<Tensor> {
+        let heads = self.model.heads();
+        self.model.layer(i, x, self.dropout, |q, k, v| {
+            attention(&q, &k, &v, &self.packing, &self.angles, heads)
+        })
+    }
+
+    /// Goes back through the layers. `head` holds the gradients of what came after the hidden states; `take` is handed
+    /// the gradients of each layer, last layer first, and of the embedding.
+    ///
+    /// The gradients are those of the forward pass that keeps everything, to the bit: each is the same sum of the same
+    /// products. Memory holds the activations of one layer at a time.
+    ///
+    /// # Errors
+    ///
+    /// If `head` has no gradient of the hidden states, or `take` fails.
+    pub fn backward<E: From<Error>>(
+        self,
+        head: &GradStore,
+        take: &mut dyn FnMut(&GradStore) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let missing = || Error::Candle(candle_core::Error::Msg("the hidden states have no gradient".into()));
+        let mut grad = head.get(&self.last).ok_or_else(missing)?.clone();
+        let back = |out: &Tensor, grad: &Tensor| -> Result<GradStore> { Ok((out * grad)?.sum_all()?.backward()?) };
+        for i in (0..self.inputs.len()).rev() {
+            let x = Var::from_tensor(&self.inputs[i]).map_err(Error::from)?;
+            let store = back(&self.layer(i, x.as_tensor())?, &grad)?;
+            take(&store)?;
+            grad = store.get(&x).ok_or_else(missing)?.clone();
+        }
+        take(&back(&self.embedded, &grad)?)
+    }
 }
 
 impl CausalLm {
@@ -303,36 +353,86 @@ impl CausalLm {
         dropout: Option<Stream>,
         mut attend: impl FnMut(usize, Tensor, Tensor, Tensor) -> candle_core::Result<Tensor>,
     ) -> Result<Tensor> {
-        let config = &self.config;
-        if let Some(token) = tokens.iter().find(|t| config.vocab_size <= **t as usize) {
+        let mut x = self.embed(tokens)?;
+        for i in 0..self.layers.len() {
+            x = self.layer(i, &x, dropout, |q, k, v| attend(i, q, k, v))?;
+        }
+        Ok(rms_norm(&x, &self.norm, self.config.rms_eps)?)
+    }
+
+    /// `(t,)` token ids to `(t, c)`.
+    fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
+        let vocab = self.config.vocab_size;
+        if let Some(token) = tokens.iter().find(|t| vocab <= **t as usize) {
             return Err(Error::Candle(candle_core::Error::Msg(format!(
-                "token {token} is outside the vocabulary of {}",
-                config.vocab_size
+                "token {token} is outside the vocabulary of {vocab}"
             ))));
         }
-        let eps = config.rms_eps;
         let ids = Tensor::new(tokens, self.embedding.device())?;
-        let mut x = self.embedding.index_select(&ids, 0)?; // (t, c)
-        for (i, layer) in self.layers.iter().enumerate() {
-            let normed = rms_norm(&x, &layer.input_norm, eps)?;
-            let per_head = |x: Tensor, norm: &Option<Tensor>| match norm {
-                Some(norm) => {
-                    let (t, width) = x.dims2()?;
-                    rms_norm(&x.reshape(((), config.head_dim))?, norm, eps)?.reshape((t, width))
-                }
-                None => Ok(x),
-            };
-            // Every adapter drops by a stream of its own.
-            let drop = |part: usize| dropout.map(|stream| stream.child(i).child(part));
-            let q = per_head(layer.query.forward(&normed, drop(0))?, &layer.query_norm)?; // (t, h * d)
-            let k = per_head(layer.key.forward(&normed, drop(1))?, &layer.key_norm)?; // (t, kv * d)
-            let v = layer.value.forward(&normed, drop(2))?;
-            x = (x + layer.output.forward(&attend(i, q, k, v)?, drop(3))?)?;
-            let normed = rms_norm(&x, &layer.mlp_norm, eps)?;
-            let wide = swiglu(&layer.gate.forward(&normed, drop(4))?, &layer.up.forward(&normed, drop(5))?)?;
-            x = (x + layer.down.forward(&wide, drop(6))?)?;
+        Ok(self.embedding.index_select(&ids, 0)?)
+    }
+
+    /// Layer `i`, `(t, c)` to `(t, c)`.
+    fn layer(
+        &self,
+        i: usize,
+        x: &Tensor,
+        dropout: Option<Stream>,
+        attend: impl FnOnce(Tensor, Tensor, Tensor) -> candle_core::Result<Tensor>,
+    ) -> Result<Tensor> {
+        let (layer, eps) = (&self.layers[i], self.config.rms_eps);
+        let normed = rms_norm(x, &layer.input_norm, eps)?;
+        let per_head = |x: Tensor, norm: &Option<Tensor>| match norm {
+            Some(norm) => {
+                let (t, width) = x.dims2()?;
+                rms_norm(&x.reshape(((), self.config.head_dim))?, norm, eps)?.reshape((t, width))
+            }
+            None => Ok(x),
+        };
+        // Every adapter drops by a stream of its own.
+        let drop = |part: usize| dropout.map(|stream| stream.child(i).child(part));
+        let q = per_head(layer.query.forward(&normed, drop(0))?, &layer.query_norm)?; // (t, h * d)
+        let k = per_head(layer.key.forward(&normed, drop(1))?, &layer.key_norm)?; // (t, kv * d)
+        let v = layer.value.forward(&normed, drop(2))?;
+        let x = (x + layer.output.forward(&attend(q, k, v)?, drop(3))?)?;
+        let normed = rms_norm(&x, &layer.mlp_norm, eps)?;
+        let wide = swiglu(&layer.gate.forward(&normed, drop(4))?, &layer.up.forward(&normed, drop(5))?)?;
+        Ok((x + layer.down.forward(&wide, drop(6))?)?)
+    }
+
+    /// As [`CausalLm::forward_dropping`], keeping only what enters each layer: the rest is computed again by
+    /// [`Tape::backward`], one layer at a time (Chen et al., 2016, arXiv:1604.06174).
+    ///
+    /// # Errors
+    ///
+    /// As [`CausalLm::forward`].
+    pub fn forward_recomputing(
+        &self,
+        tokens: &[u32],
+        packing: &Arc<Packing>,
+        dropout: Option<Stream>,
+    ) -> Result<(Tensor, Tape)> {
+        let embedded = self.embed(tokens)?;
+        let angles = Arc::new(Angles::new(packing.positions(), &self.inv_freq));
+        let mut inputs = vec![embedded.detach()];
+        let mut tape = Tape {
+            model: self.clone(),
+            packing: packing.clone(),
+            angles,
+            dropout,
+            embedded,
+            inputs: Vec::new(),
+            last: Var::from_tensor(&inputs[0])?,
+        };
+        for i in 0..self.layers.len() {
+            let x = tape.layer(i, &inputs[i])?.detach();
+            inputs.push(x);
         }
-        Ok(rms_norm(&x, &self.norm, eps)?)
+        if let Some(last) = inputs.pop() {
+            tape.last = Var::from_tensor(&last)?;
+        }
+        tape.inputs = inputs;
+        Ok((rms_norm(tape.last.as_tensor(), &self.norm, self.config.rms_eps)?, tape))
     }
 
     /// Logits of hidden states. For sampling and tests: training never forms them for a whole batch.

@@ -1,6 +1,6 @@
 //! Completions: many prompts, several samples of each, one batch.
 //!
-//! A prompt is prefilled once and its samples share its cache. Rows that finish leave the batch and waiting samples
+//! A prompt is prefilled once and its samples share its cache; what all prompts begin with is prefilled once for all. Rows that finish leave the batch and waiting samples
 //! take their place (continuous batching). Every sample has its own random stream and its own bits: what it becomes
 //! does not depend on who else is in the batch, on `max_rows`, or on threads.
 
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::decoder::CausalLm;
 use crate::error::{Error, Result};
 use crate::kernels::attention::SequenceKv;
+use crate::kernels::math::LANES;
 use crate::kernels::with_values;
 use crate::lanes::side_by_side;
 use crate::rng::{ChaCha8Rng, Stream};
@@ -110,11 +111,12 @@ pub fn generate(
     let mut waiting: VecDeque<usize> =
         (0..requests.len()).filter(|r| !requests[*r].streams.is_empty()).collect();
     let lanes = if model.config().n_params() <= LANE_VALUES { rayon::current_num_threads() } else { 1 };
+    let root = common_root(model, requests)?;
     let mut rows: Vec<Row> = Vec::new();
     let mut finished = 0;
     loop {
         let free = batching.max_rows.max(1).saturating_sub(rows.len());
-        rows.extend(admit(model, requests, &mut waiting, free, batching, config)?);
+        rows.extend(admit(model, requests, root.as_ref(), &mut waiting, free, batching, config)?);
         if rows.is_empty() {
             return Ok(out);
         }
@@ -141,26 +143,55 @@ pub fn generate(
     }
 }
 
+/// The cache of what all prompts begin with, such as the system's message; `None` if that is little.
+///
+/// It holds whole blocks of keys, and a prompt's own keys then begin a block as they would without it, so the sums of
+/// attention stay what they are: a completion does not depend on which prompts are in the call.
+fn common_root(model: &CausalLm, requests: &[Request]) -> Result<Option<Arc<SequenceKv>>> {
+    let prompts = requests.iter().filter(|r| !r.streams.is_empty()).map(|r| r.prompt.as_slice());
+    let prefix = common_blocks(prompts);
+    if prefix.is_empty() {
+        return Ok(None);
+    }
+    let mut root = model.new_cache(None);
+    model.forward_cached(prefix, &mut [&mut root], &[prefix.len()])?;
+    Ok(Some(Arc::new(root)))
+}
+
+/// The whole blocks of tokens that all of several prompts begin with; their last tokens do not count.
+fn common_blocks<'a>(mut prompts: impl Iterator<Item = &'a [u32]>) -> &'a [u32] {
+    let first = prompts.next().unwrap_or_default();
+    let (mut common, mut others) = (first.len().saturating_sub(1), 0);
+    for prompt in prompts {
+        let head = &prompt[..prompt.len().saturating_sub(1)];
+        common = common.min(first.iter().zip(head).take_while(|(a, b)| a == b).count());
+        others += 1;
+    }
+    if others == 0 { &[] } else { &first[..common - common % LANES] }
+}
+
 /// Prefills waiting prompts while their samples fit (one at least, if the batch is empty) and draws first tokens.
 fn admit(
     model: &CausalLm,
     requests: &[Request],
+    root: Option<&Arc<SequenceKv>>,
     waiting: &mut VecDeque<usize>,
     mut free: usize,
     batching: Batching,
     config: &SamplingConfig,
 ) -> Result<Vec<Row>> {
     let empty_batch = free == batching.max_rows.max(1);
+    let known = root.map_or(0, |root| root.len());
     let (mut taken, mut tokens): (Vec<usize>, usize) = (Vec::new(), 0);
     while let Some(&next) = waiting.front() {
         let Request { prompt, streams } = &requests[next];
-        let fits = streams.len() <= free && tokens + prompt.len() <= batching.max_prefill;
+        let fits = streams.len() <= free && tokens + prompt.len() - known <= batching.max_prefill;
         let alone = taken.is_empty() && empty_batch;
         if !(fits || alone) {
             break;
         }
         free = free.saturating_sub(streams.len());
-        tokens += prompt.len();
+        tokens += prompt.len() - known;
         taken.push(next);
         waiting.pop_front();
     }
@@ -168,9 +199,9 @@ fn admit(
         return Ok(Vec::new());
     }
     // All but the last prompt token go into the shared cache; each row then feeds the last one itself.
-    let mut caches: Vec<SequenceKv> = taken.iter().map(|_| model.new_cache(None)).collect();
+    let mut caches: Vec<SequenceKv> = taken.iter().map(|_| model.new_cache(root.cloned())).collect();
     let heads: Vec<&[u32]> =
-        taken.iter().map(|r| &requests[*r].prompt[..requests[*r].prompt.len() - 1]).collect();
+        taken.iter().map(|r| &requests[*r].prompt[known..requests[*r].prompt.len() - 1]).collect();
     let new: Vec<usize> = heads.iter().map(|h| h.len()).collect();
     if new.iter().any(|n| *n != 0) {
         let mut rows: Vec<&mut SequenceKv> = caches.iter_mut().collect();
@@ -235,4 +266,21 @@ fn step(
             },
         )
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prompts_have_in_common_is_whole_blocks() {
+        let prompt = |same: u32, own: &[u32]| (0..same).chain(own.iter().copied()).collect::<Vec<u32>>();
+        let (a, b, c) = (prompt(37, &[90, 91]), prompt(37, &[92]), prompt(20, &[93, 94, 95]));
+        let common = |prompts: &[&[u32]]| common_blocks(prompts.iter().copied()).len();
+        assert_eq!(common(&[&a, &b]), 32);
+        assert_eq!(common(&[&a, &b, &c]), 16);
+        // The last token of a prompt is fed by its rows, so equal prompts share all but that.
+        assert_eq!((common(&[&a[..33], &a[..33]]), common(&[&a[..32], &a[..32]])), (32, 16));
+        assert_eq!((common(&[&a]), common(&[&a, &[1, 2]]), common(&[])), (0, 0, 0));
+    }
 }

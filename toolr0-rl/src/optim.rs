@@ -48,11 +48,19 @@ impl Gradients {
     /// [`Error::NoGradient`] if a trainable tensor is missing: candle's operations without a backward pass detach
     /// silently, and a model would train on with most of its tensors frozen.
     pub fn add(&mut self, params: &Params, store: &GradStore) -> Result<()> {
+        self.take(params, store)?;
         let missing: Vec<&String> =
             params.iter().filter(|(_, v)| store.get(v).is_none()).map(|(n, _)| n).collect();
-        if let Some(name) = missing.first() {
-            return Err(Error::NoGradient { n: missing.len(), name: name.to_string() });
-        }
+        covered(&missing)
+    }
+
+    /// Adds what a backward pass over a part of the network left in `store`; other tensors stay as they are.
+    /// [`Gradients::check`] says in the end whether every tensor had its turn.
+    ///
+    /// # Errors
+    ///
+    /// If a gradient cannot be read.
+    pub fn take(&mut self, params: &Params, store: &GradStore) -> Result<()> {
         for (name, var) in params {
             let Some(grad) = store.get(var) else { continue };
             with_values(&grad.contiguous()?, |grad| match self.0.get_mut(name) {
@@ -63,6 +71,15 @@ impl Gradients {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether every trainable tensor has a gradient.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoGradient`] naming the first that has none.
+    pub fn check(&self, params: &Params) -> Result<()> {
+        covered(&params.keys().filter(|name| !self.0.contains_key(*name)).collect::<Vec<_>>())
     }
 
     /// Adds the gradients of another part of the batch.
@@ -86,6 +103,13 @@ impl Gradients {
     pub fn norm(&self) -> f64 {
         let square = |x: &f32| f64::from(*x) * f64::from(*x);
         self.0.values().map(|g| g.iter().map(square).sum::<f64>()).sum::<f64>().sqrt()
+    }
+}
+
+fn covered(missing: &[&String]) -> Result<()> {
+    match missing.first() {
+        Some(name) => Err(Error::NoGradient { n: missing.len(), name: name.to_string() }),
+        None => Ok(()),
     }
 }
 

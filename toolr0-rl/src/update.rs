@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use serde::Serialize;
+use toolr0_model::decoder::Tape;
 use toolr0_model::kernels::attention::Packing;
 use toolr0_model::rng::Stream;
 use toolr0_model::{CausalLm, Finish};
@@ -33,6 +34,8 @@ pub struct UpdateStats {
     pub stats: LossStats,
     /// Positions that the network computed.
     pub positions: usize,
+    /// Positions that the output head computed: as many as tokens were sampled, and no more.
+    pub head_rows: usize,
 }
 
 /// Positions of a group in a packed batch: the prompt without its last token, which every completion feeds itself.
@@ -44,13 +47,20 @@ fn positions(group: &Group) -> usize {
 struct Forward {
     hidden: Tensor,
     targets: Vec<u32>,
+    /// With recomputation, the way back through the layers.
+    tape: Option<Tape>,
 }
 
 /// Runs the network over groups that share their prompts.
 ///
 /// A completion's row is the prompt's last token and all of its own but the last, so every one of its positions
 /// predicts a token that carries loss.
-fn forward(model: &CausalLm, groups: &[&Group], dropout: Option<Stream>) -> Result<Forward> {
+fn forward(
+    model: &CausalLm,
+    groups: &[&Group],
+    dropout: Option<Stream>,
+    recompute: bool,
+) -> Result<Forward> {
     let (mut tokens, mut targets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     let mut lens: Vec<(usize, Vec<usize>)> = Vec::new();
     for group in groups {
@@ -69,9 +79,14 @@ fn forward(model: &CausalLm, groups: &[&Group], dropout: Option<Stream>) -> Resu
         lens.push((head.len(), completions.iter().map(|t| t.len()).collect()));
     }
     let packing = Arc::new(Packing::trees(lens.iter().map(|(prompt, own)| (*prompt, own.as_slice()))));
-    let hidden = model.forward_dropping(&tokens, &packing, dropout)?;
+    let (hidden, tape) = if recompute {
+        let (hidden, tape) = model.forward_recomputing(&tokens, &packing, dropout)?;
+        (hidden, Some(tape))
+    } else {
+        (model.forward_dropping(&tokens, &packing, dropout)?, None)
+    };
     let rows = Tensor::new(rows.as_slice(), hidden.device())?;
-    Ok(Forward { hidden: hidden.index_select(&rows, 0)?, targets })
+    Ok(Forward { hidden: hidden.index_select(&rows, 0)?, targets, tape })
 }
 
 /// Log-probabilities of every completion token under `model`, in order, nats; without gradient.
@@ -80,14 +95,14 @@ fn forward(model: &CausalLm, groups: &[&Group], dropout: Option<Stream>) -> Resu
 ///
 /// If a token is outside the vocabulary.
 pub fn logprobs(model: &CausalLm, groups: &[&Group], temperature: f64) -> Result<Vec<f64>> {
-    let Forward { hidden, targets } = forward(model, groups, None)?;
+    let Forward { hidden, targets, .. } = forward(model, groups, None, false)?;
     let out = token_logprobs(&hidden.detach(), &model.head_weight().detach(), &targets, temperature)?;
     Ok(out.narrow(1, 0, 1)?.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 
 /// One update of `agent` on `groups`.
 ///
-/// Micro-batches hold whole groups, as many as fit `rl.micro_batch_tokens`, at least one. Groups in which no row has an
+/// Micro-batches hold whole groups, as many as fit [`RlConfig::micro_batch_tokens`], at least one. Groups in which no row has an
 /// advantage are passed over where nothing else (KL, entropy bonus) would move the weights.
 ///
 /// # Shapes
@@ -137,11 +152,12 @@ pub fn update(
     if work.is_empty() {
         return Ok(out);
     }
+    let most = rl.micro_batch_tokens(agent.model().config());
     let mut batches: Vec<Batch<'_>> = Vec::new();
     let mut from = 0;
     while from < work.len() {
         let (mut to, mut size) = (from, 0);
-        while to < work.len() && (to == from || size + positions(work[to].0) <= rl.micro_batch_tokens) {
+        while to < work.len() && (to == from || size + positions(work[to].0) <= most) {
             size += positions(work[to].0);
             to += 1;
         }
@@ -151,9 +167,10 @@ pub fn update(
     }
     let (grads, parts) =
         in_parts(agent.params(), &batches, |batch| micro_batch(agent, *batch, reference, rl, window))?;
-    for part in parts {
+    for (part, head_rows) in parts {
         out.loss += part.loss;
         out.stats.merge(&part.stats);
+        out.head_rows += head_rows;
     }
     out.grad_norm = optimizer.step(agent.params(), &grads, learning_rate)?;
     Ok(out)
@@ -172,10 +189,10 @@ fn micro_batch(
     reference: Option<&CausalLm>,
     rl: &RlConfig,
     window: Window,
-) -> Result<(Gradients, LossOutput)> {
+) -> Result<(Gradients, (LossOutput, usize))> {
     let config = &rl.loss;
     let groups: Vec<&Group> = work.iter().map(|(group, _)| *group).collect();
-    let Forward { hidden, targets } = forward(agent.model(), &groups, Some(dropout))?;
+    let Forward { hidden, targets, tape } = forward(agent.model(), &groups, Some(dropout), rl.recompute)?;
     let scored = token_logprobs(&hidden, agent.model().head_weight(), &targets, config.temperature)?; // (tokens, 2)
     let column = |i: usize| -> Result<Vec<f64>> {
         let values = scored.narrow(1, i, 1)?.flatten_all()?.to_vec1::<f32>()?;
@@ -217,7 +234,12 @@ fn micro_batch(
     let slopes: Vec<f32> =
         output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
     let slopes = Tensor::from_vec(slopes, (targets.len(), 2), &Device::Cpu)?.to_device(scored.device())?;
-    let mut grads = Gradients::default();
-    grads.add(agent.params(), &(scored * slopes)?.sum_all()?.backward()?)?;
-    Ok((grads, output))
+    let head = (scored * slopes)?.sum_all()?.backward()?;
+    let (mut grads, params) = (Gradients::default(), agent.params());
+    grads.take(params, &head)?;
+    if let Some(tape) = tape {
+        tape.backward(&head, &mut |store| grads.take(params, store))?;
+    }
+    grads.check(params)?;
+    Ok((grads, (output, targets.len())))
 }

@@ -185,6 +185,25 @@ fn a_sample_does_not_depend_on_its_batch() {
     }
 }
 
+/// What all prompts begin with is prefilled once for all: the same bits as without it.
+#[test]
+fn a_sample_does_not_depend_on_what_other_prompts_begin_with() {
+    for architecture in FAMILIES {
+        let model = model(architecture).frozen().unwrap();
+        let same = text(40, 37);
+        let one = |i: usize| Request {
+            prompt: [same.clone(), text(i as u64, 1 + 9 * i)].concat(),
+            streams: streams(i, 2),
+        };
+        let requests: Vec<Request> = (0..3).map(one).collect();
+        let together = run(&model, &requests, &sampling(20), Batching::default());
+        for (i, request) in requests.iter().enumerate() {
+            let alone = run(&model, std::slice::from_ref(request), &sampling(20), Batching::default());
+            assert_same(&alone, &together[i..=i], &format!("{architecture:?}, prompt {i} alone"));
+        }
+    }
+}
+
 /// The number that a rollout keeps is the one that training starts from, also when filters were active.
 #[test]
 fn the_samplers_logprob_is_the_trainers() {

@@ -51,11 +51,27 @@ fn values(tensors: &Tensors) -> BTreeMap<String, Vec<f32>> {
 const ADVANTAGES: [f64; 8] = [1.0, -0.5, 0.3, -0.8, 0.7, 0.2, -1.1, 0.2];
 
 fn train(agent: &Agent, groups: &[Group], stream: u64) {
-    let mut optimizer = AdamW::new(rl().adamw);
+    train_with(agent, groups, stream, &rl());
+}
+
+fn train_with(agent: &Agent, groups: &[Group], stream: u64, rl: &RlConfig) {
+    let mut optimizer = AdamW::new(rl.adamw.clone());
     for step in 0..3 {
         let dropout = Stream::root(stream).child(step);
-        update(agent, &mut optimizer, groups, &ADVANTAGES, None, &rl(), 1e-2, dropout).unwrap();
+        update(agent, &mut optimizer, groups, &ADVANTAGES, None, rl, 1e-2, dropout).unwrap();
     }
+}
+
+/// A layer that is computed again drops what it dropped the first time.
+#[test]
+fn recomputation_drops_the_same() {
+    let groups = rollouts(&agent(0.0));
+    let trained = |recompute| {
+        let agent = agent(0.3);
+        train_with(&agent, &groups, 1, &RlConfig { recompute, ..rl() });
+        values(&agent.adapters().unwrap().unwrap().1)
+    };
+    assert_eq!(trained(true), trained(false));
 }
 
 #[test]

@@ -126,6 +126,25 @@ fn a_shared_prompt_changes_nothing() {
     }
 }
 
+/// Computing each layer again gives the gradient of keeping it, to the bit; the head runs on sampled tokens alone.
+#[test]
+fn recomputation_changes_no_bit() {
+    let agent = Agent::new(Role::Solver, &tiny()).unwrap();
+    let groups = rollouts(&agent.sampler(8).unwrap(), 4, 1.0);
+    let advantages = advantages(&groups);
+    for micro_batch_tokens in [1, 1 << 20] {
+        let rl = |recompute| RlConfig { recompute, micro_batch_tokens, ..plain() };
+        let (kept, again) =
+            (step(&groups, &advantages, &rl(false), None), step(&groups, &advantages, &rl(true), None));
+        assert!(moved(&kept) > 1e-3);
+        assert_eq!(again.gradient, kept.gradient);
+        assert_eq!(again.weights, kept.weights);
+        assert_eq!(again.stats, kept.stats);
+        let sampled: usize = groups.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum();
+        assert_eq!(kept.stats.head_rows, sampled);
+    }
+}
+
 #[test]
 fn a_split_into_micro_batches_changes_nothing() {
     let agent = Agent::new(Role::Solver, &tiny()).unwrap();

@@ -1,0 +1,134 @@
+//! Our side of `baselines/compare.py`: one piece of work each time a line arrives.
+//!
+//! `cargo run --release -p toolr0-benchmarks --example peer -- sample|loss|step CHECKPOINT`. The work is that of
+//! `baselines/peer.py`: 8 prompts of 256 tokens with 4 completions of 128 each, never ended early. `sample` draws them,
+//! `loss` takes the gradient of the loss on completions that are given, and one optimiser step; `step` does both and the
+//! advantages between. For each line of stdin a line `{"seconds": .., "peak_mb": ..}` is printed.
+#![expect(clippy::print_stdout, reason = "the lines are what it is for")]
+
+use std::io::BufRead;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use toolr0_benchmarks::peak_mib;
+use toolr0_model::generate::Batching;
+use toolr0_model::rng::{Stream, uniform_f64};
+use toolr0_model::{Checkpoint, Finish, Request, SamplingConfig, generate};
+use toolr0_rl::advantage::{AdvantageConfig, group_advantages};
+use toolr0_rl::config::RlConfig;
+use toolr0_rl::loss::GrpoConfig;
+use toolr0_rl::optim::AdamW;
+use toolr0_rl::policy::{Agent, Group, Role, Rollout};
+use toolr0_rl::update::update;
+
+const PROMPTS: usize = 8;
+const GROUP: usize = 4;
+const PROMPT: usize = 256;
+const NEW: usize = 128;
+const TEMPERATURE: f64 = 0.7;
+
+/// The policy and all that an update needs.
+struct Work {
+    checkpoint: Checkpoint,
+    agent: Agent,
+    optimizer: AdamW,
+    rl: RlConfig,
+    stream: Stream,
+}
+
+impl Work {
+    fn load(dir: &Path, stream: Stream) -> Result<Self> {
+        let (checkpoint, _) = Checkpoint::load_or_byte_level(dir)?;
+        let agent = Agent::new(Role::Solver, &checkpoint)?;
+        let loss = GrpoConfig { beta: 0.0, temperature: TEMPERATURE, ..GrpoConfig::default() };
+        // One group a piece.
+        let rl = RlConfig { loss, learning_rate: 1e-5, micro_batch_tokens: 1024, ..RlConfig::default() };
+        Ok(Self { agent, optimizer: AdamW::new(rl.adamw.clone()), rl, stream, checkpoint })
+    }
+
+    fn tokens(&self, stream: Stream, n: usize) -> Vec<u32> {
+        let (mut rng, vocab) = (stream.rng(), self.checkpoint.config.vocab_size);
+        (0..n).map(|_| 4 + (uniform_f64(&mut rng) * (vocab - 4) as f64) as u32).collect()
+    }
+
+    fn prompts(&self) -> Vec<Vec<u32>> {
+        (0..PROMPTS).map(|i| self.tokens(self.stream.child("prompt").child(i), PROMPT)).collect()
+    }
+
+    /// Completions of the policy as it is now. No token ends them.
+    fn sample(&self) -> Result<Vec<Group>> {
+        let streams = |i: usize| (0..GROUP).map(|j| self.stream.child("sample").child(i).child(j)).collect();
+        let requests: Vec<Request> = self
+            .prompts()
+            .into_iter()
+            .enumerate()
+            .map(|(i, prompt)| Request { prompt, streams: streams(i) })
+            .collect();
+        let config =
+            SamplingConfig { temperature: TEMPERATURE, max_new_tokens: NEW, ..SamplingConfig::default() };
+        let model = self.agent.model().frozen()?;
+        let tokenizer = &self.checkpoint.tokenizer;
+        let drawn = generate(&model, tokenizer, &[], &requests, &config, Batching::default(), &mut |_| true)?;
+        let rollout = |c: toolr0_model::Completion| Rollout {
+            tokens: c.tokens,
+            logprobs: c.logprobs,
+            finish: c.finish,
+            text: String::new(),
+        };
+        let groups = requests.into_iter().zip(drawn);
+        Ok(groups
+            .map(|(request, completions)| Group {
+                prompt: request.prompt,
+                rollouts: completions.into_iter().map(rollout).collect(),
+            })
+            .collect())
+    }
+
+    /// Completions of nobody, for a loss that costs what any other costs.
+    fn given(&self) -> Vec<Group> {
+        let rollout = |i: usize, j: usize| Rollout {
+            tokens: self.tokens(self.stream.child("given").child(i).child(j), NEW),
+            logprobs: vec![-(self.checkpoint.config.vocab_size as f32).ln(); NEW],
+            finish: Finish::Length,
+            text: String::new(),
+        };
+        let prompts = self.prompts().into_iter().enumerate();
+        prompts
+            .map(|(i, prompt)| Group { prompt, rollouts: (0..GROUP).map(|j| rollout(i, j)).collect() })
+            .collect()
+    }
+
+    fn learn(&mut self, groups: &[Group]) -> Result<()> {
+        let mut rng = self.stream.child("rewards").rng();
+        let rewards: Vec<f64> = (0..PROMPTS * GROUP).map(|_| uniform_f64(&mut rng)).collect();
+        let advantages = group_advantages(&rewards, GROUP, &AdvantageConfig::default())?;
+        let Self { agent, optimizer, rl, stream, .. } = self;
+        update(agent, optimizer, groups, &advantages, None, rl, rl.learning_rate, *stream)?;
+        Ok(())
+    }
+}
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [what, dir] = args.as_slice() else { bail!("expected `sample`, `loss` or `step`, and a checkpoint") };
+    let root = Stream::root(1);
+    let mut work = Work::load(Path::new(dir), root)?;
+    let given = work.given();
+    for (turn, line) in std::io::stdin().lock().lines().enumerate() {
+        line.context("stdin cannot be read")?;
+        work.stream = root.child(turn);
+        let clock = Instant::now();
+        match what.as_str() {
+            "sample" => drop(work.sample()?),
+            "loss" => work.learn(&given)?,
+            "step" => {
+                let groups = work.sample()?;
+                work.learn(&groups)?;
+            }
+            other => bail!("`{other}` is no work; expected `sample`, `loss` or `step`"),
+        }
+        println!("{}", serde_json::json!({"seconds": clock.elapsed().as_secs_f64(), "peak_mb": peak_mib()}));
+    }
+    Ok(())
+}
