@@ -85,9 +85,8 @@ pub struct Tape {
 impl Tape {
     fn layer(&self, i: usize, x: &Tensor) -> Result<Tensor> {
         let heads = self.model.heads();
-        self.model.layer(i, x, self.dropout, |q, k, v| {
-            attention(&q, &k, &v, &self.packing, &self.angles, heads)
-        })
+        self.model
+            .layer(i, x, self.dropout, |q, k, v| attention(&q, &k, &v, &self.packing, &self.angles, heads))
     }
 
     /// Goes back through the layers. `head` holds the gradients of what came after the hidden states; `take` is handed
@@ -106,7 +105,8 @@ impl Tape {
     ) -> std::result::Result<(), E> {
         let missing = || Error::Candle(candle_core::Error::Msg("the hidden states have no gradient".into()));
         let mut grad = head.get(&self.last).ok_or_else(missing)?.clone();
-        let back = |out: &Tensor, grad: &Tensor| -> Result<GradStore> { Ok((out * grad)?.sum_all()?.backward()?) };
+        let back =
+            |out: &Tensor, grad: &Tensor| -> Result<GradStore> { Ok((out * grad)?.sum_all()?.backward()?) };
         for i in (0..self.inputs.len()).rev() {
             let x = Var::from_tensor(&self.inputs[i]).map_err(Error::from)?;
             let store = back(&self.layer(i, x.as_tensor())?, &grad)?;

@@ -55,12 +55,7 @@ struct Forward {
 ///
 /// A completion's row is the prompt's last token and all of its own but the last, so every one of its positions
 /// predicts a token that carries loss.
-fn forward(
-    model: &CausalLm,
-    groups: &[&Group],
-    dropout: Option<Stream>,
-    recompute: bool,
-) -> Result<Forward> {
+fn forward(model: &CausalLm, groups: &[&Group], dropout: Option<Stream>, recompute: bool) -> Result<Forward> {
     let (mut tokens, mut targets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     let mut lens: Vec<(usize, Vec<usize>)> = Vec::new();
     for group in groups {
