@@ -201,7 +201,7 @@ fn curriculum(c: &mut Criterion) {
             b.iter(|| {
                 let mut pool = Pool::new(candidates.clone(), Funnel::default());
                 pool.step("dedup", dedup);
-                pool.step("cross-verify", |all| pool::verify(all, pool::AGREEMENT));
+                pool.step("cross-verify", |all| pool::verify(all, pool::AGREEMENT, pool::Agree::Answer));
                 select(pool.candidates, &config, &mut Stream::root(7).rng()).map(|s| s.tasks.len())
             });
         });

@@ -244,7 +244,10 @@ pub(crate) struct Bootstrap {
     /// The folder of the new checkpoint, which must not exist or be empty
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Set one key of the recipe, as in `steps=50`; may be given again
+    /// Train only the second cycle, from this checkpoint
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// Set one key of the recipe, as in `first.steps=50`; may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }

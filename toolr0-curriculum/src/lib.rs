@@ -33,7 +33,7 @@ pub use attempts::Attempts;
 pub use dedup::{dedup, dedup_by, fingerprint, quality};
 pub use error::{Error, Result};
 pub use frontier::{Bands, Difficulty, Frontier, Shape};
-pub use pool::{Candidate, Drops, Funnel, Pool, verify};
+pub use pool::{Agree, Candidate, Drops, Funnel, Pool, verify};
 pub use quota::{Domain, Mix, difficulty_targets, domain_quotas};
 pub use select::{Order, Rounding, SelectConfig, Selection, select};
 pub use spec_law::{MenuRange, SpecLaw, SpecTables, draw_specs};

@@ -19,6 +19,9 @@ pub struct Candidate {
     /// How the solver did on it.
     #[serde(default)]
     pub attempts: Attempts,
+    /// Of its gold calls the one that the fewest of the solver's answers held, and how many did.
+    #[serde(default)]
+    pub weakest_call: Attempts,
     /// A difficulty that somebody else decided, such as a judge. It wins over the measured one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Difficulty>,
@@ -27,7 +30,7 @@ pub struct Candidate {
 impl Candidate {
     /// A candidate that the solver has not seen.
     pub fn new(task: Task, spec: TaskSpec) -> Self {
-        Self { task, spec, attempts: Attempts::default(), label: None }
+        Self { task, spec, attempts: Attempts::default(), weakest_call: Attempts::default(), label: None }
     }
 
     /// Its bucket: the label if there is one, else by the success rate; `None` where neither is known.
@@ -39,15 +42,31 @@ impl Candidate {
 /// The least share of solver samples that must agree with the gold calls: 0.2, as in the public release.
 pub const AGREEMENT: f64 = 0.2;
 
-/// Cross-verification: keeps the candidates whose success rate is at least `agreement` (see [`AGREEMENT`]).
+/// What a sample must repeat of a task's gold to agree with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Agree {
+    /// All gold calls and nothing else: the sample solves the task.
+    #[default]
+    Answer,
+    /// Each gold call by itself: of two calls one sample may confirm the first and another the second. A solver that
+    /// never answers both of two requests then keeps the tasks that would teach it to.
+    EachCall,
+}
+
+/// Cross-verification: keeps the candidates with whose gold at least `agreement` (see [`AGREEMENT`]) of the samples agree.
 ///
 /// Attempts compare *whole* calls (fault 8 of the public release: it compared tool names only, so that wrong gold
 /// arguments passed). Dropped ones are counted under `solver disagrees` or, where no outcome is known,
 /// `unmeasured`.
-pub fn verify(candidates: Vec<Candidate>, agreement: f64) -> (Vec<Candidate>, Drops) {
+pub fn verify(candidates: Vec<Candidate>, agreement: f64, agree: Agree) -> (Vec<Candidate>, Drops) {
     let mut drops = Drops::default();
     let mut kept = candidates;
-    kept.retain(|candidate| match candidate.attempts.rate() {
+    let agreed = |candidate: &Candidate| match agree {
+        Agree::Answer => candidate.attempts.rate(),
+        Agree::EachCall => candidate.weakest_call.rate(),
+    };
+    kept.retain(|candidate| match agreed(candidate) {
         None => drops.add("unmeasured"),
         Some(rate) if rate < agreement => drops.add("solver disagrees"),
         Some(_) => true,
@@ -188,10 +207,10 @@ impl Pool {
     /// A step that loses candidates without a reason has them booked as `no reason given`.
     ///
     /// ```
-    /// use toolr0_curriculum::{Pool, dedup, pool::AGREEMENT, verify};
+    /// use toolr0_curriculum::{Agree, Pool, dedup, pool::AGREEMENT, verify};
     /// let mut pool = Pool::default();
     /// pool.step("dedup", dedup);
-    /// pool.step("cross-verify", |candidates| verify(candidates, AGREEMENT));
+    /// pool.step("cross-verify", |candidates| verify(candidates, AGREEMENT, Agree::Answer));
     /// assert_eq!(pool.funnel.stages().len(), 2);
     /// ```
     pub fn step(
@@ -221,9 +240,20 @@ mod tests {
     #[test]
     fn verification_needs_agreement_and_a_measurement() {
         let of = |solved, tried| candidate(Attempts::new(solved, tried).unwrap());
-        let (kept, drops) = verify(vec![of(1, 8), of(2, 10), of(0, 0), of(8, 8)], AGREEMENT);
+        let (kept, drops) = verify(vec![of(1, 8), of(2, 10), of(0, 0), of(8, 8)], AGREEMENT, Agree::Answer);
         assert_eq!(kept, [of(2, 10), of(8, 8)]);
         assert_eq!((drops.of("solver disagrees"), drops.of("unmeasured"), drops.total()), (1, 1, 2));
+    }
+
+    #[test]
+    fn calls_may_be_confirmed_one_by_one() {
+        let of = |solved| Candidate {
+            weakest_call: Attempts::new(solved, 8).unwrap(),
+            ..candidate(Attempts::new(0, 8).unwrap())
+        };
+        let (kept, drops) = verify(vec![of(1), of(3)], AGREEMENT, Agree::EachCall);
+        assert_eq!((kept, drops.of("solver disagrees")), (vec![of(3)], 1));
+        assert_eq!(verify(vec![of(3)], AGREEMENT, Agree::Answer).0, []);
     }
 
     #[test]
@@ -249,7 +279,7 @@ mod tests {
     #[test]
     fn a_pool_survives_json() {
         let mut pool = Pool::new(vec![candidate(Attempts::new(3, 8).unwrap())], Funnel::default());
-        pool.step("verify", |all| verify(all, 0.9));
+        pool.step("verify", |all| verify(all, 0.9, Agree::Answer));
         pool.candidates.push(candidate(Attempts::default()));
         let text = serde_json::to_string(&pool).unwrap();
         assert_eq!(serde_json::from_str::<Pool>(&text).unwrap(), pool);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toolr0_tools::Task;
 
 use crate::fault::Fault;
-use crate::matching::{CallErrors, attribute, calls_match};
+use crate::matching::{CallErrors, attribute, call_matches, calls_match};
 use crate::wire::solver;
 
 /// What became of one attempt at a task.
@@ -45,4 +45,24 @@ pub fn judge(task: &Task, text: &str) -> Verdict {
             Verdict { solved: false, fault: Some(fault), errors }
         }
     }
+}
+
+/// For each gold call of `task`, whether the answer in `text` holds it; an answer that cannot be read holds none.
+///
+/// # Examples
+///
+/// ```
+/// use toolr0_reward::{calls_held, tools::{Task, ToolCall, ToolSpec}, wire::solver};
+/// let (a, b) = (ToolCall::new("get_time", Default::default()), ToolCall::new("get_date", Default::default()));
+/// let tools = vec![
+///     ToolSpec::new("get_time", "Tell the time.", Default::default(), &[]),
+///     ToolSpec::new("get_date", "Tell the date.", Default::default(), &[]),
+/// ];
+/// let task = Task { question: "What time is it, and which day?".into(), tools, gold: vec![a, b.clone()] };
+/// assert_eq!(calls_held(&task, &solver::write("the day", &[b])), [false, true]);
+/// ```
+pub fn calls_held(task: &Task, text: &str) -> Vec<bool> {
+    let calls = solver::parse(text).unwrap_or_default();
+    let held = |gold| calls.iter().any(|call| call_matches(&task.tools, gold, call));
+    task.gold.iter().map(held).collect()
 }

@@ -3,7 +3,7 @@
 //! A run reads one of these, checks it once ([`RunConfig::check`]) and saves it, resolved, beside its results.
 
 use serde::{Deserialize, Serialize};
-use toolr0_curriculum::{Bands, Frontier, Mix, Order, Rounding, SpecTables};
+use toolr0_curriculum::{Agree, Bands, Frontier, Mix, Order, Rounding, SpecTables};
 use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
@@ -118,8 +118,10 @@ pub struct DatasetConfig {
     pub samples: usize,
     /// Temperature of those samples. Default 0.7: the release's 0.001 made ten copies of one answer (fault 8).
     pub temperature: f64,
-    /// The least share of samples that must equal the gold calls. Default 0.2.
+    /// The least share of samples that must agree with the gold calls. Default 0.2.
     pub agreement: f64,
+    /// What a sample must repeat to agree: the whole answer (the default), or each call by itself.
+    pub agree: Agree,
     /// Tasks kept. Default 2,000.
     pub tasks: usize,
     /// Shares of easy, medium and hard tasks. Default 20, 50, 30 %.
@@ -140,6 +142,7 @@ impl Default for DatasetConfig {
             samples: 10,
             temperature: 0.7,
             agreement: toolr0_curriculum::pool::AGREEMENT,
+            agree: Agree::default(),
             tasks: 2000,
             mix: Mix::default(),
             bands: Bands::default(),

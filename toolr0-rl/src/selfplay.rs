@@ -20,7 +20,7 @@ use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
 use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
 use toolr0_reward::reward::Curriculum;
-use toolr0_reward::{Reward, generator_reward, judge, solver_reward, wire};
+use toolr0_reward::{Reward, calls_held, generator_reward, judge, solver_reward, wire};
 use toolr0_tools::{Prompt, Task, TaskSpec};
 
 use crate::advantage::group_advantages;
@@ -249,7 +249,8 @@ impl<'a> SelfPlay<'a> {
             &mut |_| true,
         )?;
         let mut tokens = attempts.tokens;
-        for ((i, _), attempts) in valid.iter().zip(attempts.counts) {
+        for ((i, task), answers) in valid.iter().zip(&attempts.answers) {
+            let attempts = solved(task, answers);
             out[*i].attempts = attempts;
             out[*i].curriculum.difficulty = config.frontier.score(attempts);
         }
@@ -288,7 +289,7 @@ impl<'a> SelfPlay<'a> {
         Ok(tokens)
     }
 
-    /// The solver's attempts at tasks, judged on whole calls by the comparator of every other phase.
+    /// The solver's attempts at tasks.
     fn attempt(
         &self,
         tasks: &[(usize, &Task)],
@@ -307,10 +308,8 @@ impl<'a> SelfPlay<'a> {
         let prompts: Vec<_> = tasks.iter().map(ask).collect();
         let groups = solver.sample(&prompts, sampling, progress)?;
         let tokens = sampled(&groups);
-        let count = |((_, task), group): (&(usize, &Task), Group)| {
-            group.rollouts.iter().map(|r| Some(judge(task, &r.text).solved)).collect()
-        };
-        Ok(Attempted { counts: tasks.iter().zip(groups).map(count).collect(), tokens })
+        let texts = |group: Group| group.rollouts.into_iter().map(|r| r.text).collect();
+        Ok(Attempted { answers: groups.into_iter().map(texts).collect(), tokens })
     }
 
     /// Phase 2: candidates become tasks, and every drop is counted.
@@ -371,10 +370,11 @@ impl<'a> SelfPlay<'a> {
         if observer.stopped() {
             return Ok(Vec::new());
         }
-        for (candidate, attempts) in pool.candidates.iter_mut().zip(attempted.counts) {
-            candidate.attempts = attempts;
+        for (candidate, answers) in pool.candidates.iter_mut().zip(&attempted.answers) {
+            candidate.attempts = solved(&candidate.task, answers);
+            candidate.weakest_call = weakest_call(&candidate.task, answers);
         }
-        pool.step("cross-verification", |all| verify(all, data.agreement));
+        pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
         let selection = SelectConfig {
             n_tasks: data.tasks,
             weights: BTreeMap::new(),
@@ -566,9 +566,22 @@ struct Probed {
     curriculum: Curriculum,
 }
 
+/// The solver's answers to some tasks.
 struct Attempted {
-    counts: Vec<Attempts>,
+    answers: Vec<Vec<String>>,
     tokens: usize,
+}
+
+/// How many of the answers solve the task.
+fn solved(task: &Task, answers: &[String]) -> Attempts {
+    answers.iter().map(|text| Some(judge(task, text).solved)).collect()
+}
+
+/// How many of the answers hold the gold call that the fewest of them hold.
+fn weakest_call(task: &Task, answers: &[String]) -> Attempts {
+    let held: Vec<Vec<bool>> = answers.iter().map(|text| calls_held(task, text)).collect();
+    let of = |call: usize| held.iter().map(|held| Some(held[call])).collect::<Attempts>();
+    (0..task.gold.len()).map(of).min_by_key(|attempts| attempts.solved()).unwrap_or_default()
 }
 
 /// Which task the `i`-th of `wanted` prompts takes: an even walk through the whole order where there are more tasks
@@ -591,7 +604,25 @@ fn mean(x: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use toolr0_tools::{ToolCall, ToolSpec};
+
     use super::*;
+
+    #[test]
+    fn the_weakest_call_is_the_one_that_fewest_answers_hold() {
+        let [a, b] = ["get_time", "get_date"].map(|name| ToolCall::new(name, Default::default()));
+        let tools =
+            [&a, &b].map(|call| ToolSpec::new(&call.name, "Tell it.", Default::default(), &[])).to_vec();
+        let task = Task { question: "Which day, what time?".into(), tools, gold: vec![a.clone(), b.clone()] };
+        let answer = |calls: &[&ToolCall]| {
+            wire::solver::write("both", &calls.iter().map(|c| (*c).clone()).collect::<Vec<_>>())
+        };
+        let answers = [answer(&[&a]), answer(&[&a]), answer(&[&b]), "nothing".to_owned()];
+        let of = |solved| Attempts::new(solved, 4).unwrap();
+        assert_eq!((solved(&task, &answers), weakest_call(&task, &answers)), (of(0), of(1)));
+        let right = [answer(&[&b, &a]), answer(&[&a, &a]), answer(&[&a, &b]), answer(&[&b])];
+        assert_eq!((solved(&task, &right), weakest_call(&task, &right)), (of(2), of(3)));
+    }
 
     #[test]
     fn training_walks_through_the_whole_order() {

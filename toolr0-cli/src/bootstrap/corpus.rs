@@ -56,13 +56,22 @@ pub struct CorpusConfig {
     pub malformed: f64,
     /// Share of generator documents with another detectable flaw, the six kinds equally likely. Default 0.06.
     pub flawed: f64,
+    /// Share of tasks with one speaker that have two calls; self-play and exam have 0.2. Default 0.32, since they are the
+    /// harder ones to write.
+    pub two_calls: f64,
     /// The solver's wrong habits.
     pub habits: HabitConfig,
 }
 
 impl Default for CorpusConfig {
     fn default() -> Self {
-        Self { generator_share: 0.5, malformed: 0.02, flawed: 0.06, habits: HabitConfig::default() }
+        Self {
+            generator_share: 0.5,
+            malformed: 0.02,
+            flawed: 0.06,
+            two_calls: 0.32,
+            habits: HabitConfig::default(),
+        }
     }
 }
 
@@ -86,11 +95,11 @@ pub fn nano_law() -> SpecLaw {
 }
 
 /// The law of the training text: [`nano_law`] with a few menus of five or six tools, so that these are not alien, and
-/// with more tasks of two calls, which are the harder ones to write.
-pub fn training_law() -> SpecLaw {
+/// with two calls in `two_calls` of the tasks with one speaker.
+pub fn training_law(two_calls: f64) -> SpecLaw {
     let mut tables =
         tables(vec![menu(2, 4, 0.98), menu(5, 6, 0.02)], vec![menu(3, 4, 0.98), menu(5, 5, 0.02)]);
-    tables.calls.insert(Context::SingleTurn, BTreeMap::from([(1, 0.68), (2, 0.32)]));
+    tables.calls.insert(Context::SingleTurn, BTreeMap::from([(1, 1.0 - two_calls), (2, two_calls)]));
     law(tables)
 }
 
@@ -105,7 +114,8 @@ pub struct Corpus {
 impl Corpus {
     /// The text of `seed`.
     pub fn new(seed: u64, config: CorpusConfig) -> Self {
-        Self { seed, config, law: training_law() }
+        let law = training_law(config.two_calls);
+        Self { seed, config, law }
     }
 
     /// Document `i`.

@@ -445,7 +445,7 @@ mod tests {
     #[track_caller]
     fn check(split: Split, n: u64) {
         for i in 0..n {
-            let (spec, task) = draw_task(&mut rng_of(11, i), &training_law(), split);
+            let (spec, task) = draw_task(&mut rng_of(11, i), &training_law(0.32), split);
             assert_eq!(verify(&task, &spec, &VerifyConfig::default()), Ok(()), "{task:?}");
             for call in &task.gold {
                 let split_of =
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn a_question_is_short() {
         let mut words: Vec<usize> = (0..500)
-            .map(|i| draw_task(&mut rng_of(12, i), &training_law(), Split::Train).1)
+            .map(|i| draw_task(&mut rng_of(12, i), &training_law(0.32), Split::Train).1)
             .map(|task| task.question.split_whitespace().count())
             .collect();
         words.sort_unstable();

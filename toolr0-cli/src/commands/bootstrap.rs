@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use toolr0_model::Checkpoint;
 use toolr0_model::config::WeightDtype;
 
 use crate::args::{Bootstrap, Global};
@@ -14,13 +15,14 @@ use crate::ui::{Screen, out};
 pub(crate) fn run(args: &Bootstrap, global: Global) -> Result<()> {
     let recipe = set_all(BootstrapConfig::default(), &args.set)?;
     check(&recipe)?;
+    let from = args.from.as_deref().map(Checkpoint::load).transpose()?;
     // Made now, so that a folder which cannot be written costs no hour of training.
     let mut dir = RunDir::create(&args.out)?;
     let mut screen = Screen::new(global);
     let clock = std::time::Instant::now();
     screen.begin("text and tokenizer", 1);
     let mut shown: Option<f64> = None;
-    let checkpoint = bootstrap(args.seed, &recipe, &mut |progress| {
+    let checkpoint = bootstrap(args.seed, &recipe, from.as_ref(), &mut |progress| {
         if progress.step == 1 {
             screen.advance(1, "");
             screen.begin("base model", progress.steps as usize);
@@ -70,18 +72,22 @@ fn check(recipe: &BootstrapConfig) -> Result<()> {
         (1..=10_000_000).contains(&documents),
         "`tokenizer_documents` is {documents}, expected 1 to 10000000"
     );
-    let rate = recipe.learning_rate;
-    ensure!((0.0..=1.0).contains(&rate), "`learning_rate` is {rate}, expected 0 to 1");
-    let steps = recipe.warmup_steps.checked_add(recipe.steps);
+    let steps =
+        recipe.warmup_steps.checked_add(recipe.first.steps).and_then(|n| n.checked_add(recipe.second.steps));
     let steps = steps.context("the steps are more than can be counted")?;
-    ensure!(0 < steps, "`steps` is 0, expected at least 1");
-    for (key, share) in [
-        ("repeat_share", recipe.repeat_share),
-        ("corpus.generator_share", recipe.corpus.generator_share),
-        ("corpus.malformed", recipe.corpus.malformed),
-        ("corpus.flawed", recipe.corpus.flawed),
-    ] {
-        ensure!((0.0..=1.0).contains(&share), "`{key}` is {share}, expected 0 to 1");
+    ensure!(0 < steps, "`first.steps` is 0, expected at least 1");
+    let share = recipe.repeat_share;
+    ensure!((0.0..=1.0).contains(&share), "`repeat_share` is {share}, expected 0 to 1");
+    for (name, cycle) in [("first", &recipe.first), ("second", &recipe.second)] {
+        for (key, share) in [
+            ("learning_rate", cycle.learning_rate),
+            ("corpus.generator_share", cycle.corpus.generator_share),
+            ("corpus.malformed", cycle.corpus.malformed),
+            ("corpus.flawed", cycle.corpus.flawed),
+            ("corpus.two_calls", cycle.corpus.two_calls),
+        ] {
+            ensure!((0.0..=1.0).contains(&share), "`{name}.{key}` is {share}, expected 0 to 1");
+        }
     }
     Ok(())
 }

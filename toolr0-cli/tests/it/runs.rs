@@ -192,7 +192,8 @@ fn a_base_can_be_made_again() {
         "intermediate=32",
         "batch_tokens=1024",
         "warmup_steps=1",
-        "steps=2",
+        "first.steps=2",
+        "second.steps=2",
     ];
     let sets = small.iter().flat_map(|set| ["--set", set]);
     for out in ["a", "b"] {

@@ -4,8 +4,8 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde_json::{Map, json};
 use toolr0_curriculum::pool::AGREEMENT;
 use toolr0_curriculum::{
-    Attempts, Bands, Candidate, Difficulty, Drops, Funnel, Pool, SelectConfig, SpecLaw, dedup, draw_specs,
-    select, verify,
+    Agree, Attempts, Bands, Candidate, Difficulty, Drops, Funnel, Pool, SelectConfig, SpecLaw, dedup,
+    draw_specs, select, verify,
 };
 use toolr0_tools::{Task, ToolCall, ToolSpec};
 
@@ -34,7 +34,7 @@ fn curriculum(seed: u64) -> (Pool, Vec<Candidate>) {
     funnel.record("structure", 500, structure);
     let mut pool = Pool::new(raw(), funnel);
     pool.step("dedup", dedup);
-    pool.step("cross-verify", |all| verify(all, AGREEMENT));
+    pool.step("cross-verify", |all| verify(all, AGREEMENT, Agree::Answer));
     let config = SelectConfig { n_tasks: 100, ..Default::default() };
     pool.step("select", |all| {
         let selection = select(all, &config, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap();
