@@ -42,8 +42,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::bootstrap::corpus::{Corpus, CorpusConfig};
     use crate::bootstrap::lexicon::lexicon;
+    use crate::bootstrap::train::BootstrapConfig;
     use crate::bootstrap::writer::patterns;
 
     /// The words of a text: runs of letters, digits and the signs that values hold inside. Two words are neighbours
@@ -96,9 +96,8 @@ mod tests {
             lexicon().families.iter().filter(|f| f.split != Split::Train).map(|f| f.name.as_str()).collect();
         let patterns: Vec<_> = [patterns(Split::Dev), patterns(Split::Exam)].concat();
         assert!(values.len() > 1000 && names.len() > 200);
-        let corpus = Corpus::new(1, CorpusConfig::default());
-        for i in 0..20_000 {
-            let document = corpus.document(i);
+        let texts = BootstrapConfig::default().texts(0); // of the shipped base
+        for document in texts.iter().flat_map(|text| (0..10_000).map(|i| text.document(i))) {
             assert!(!questions.contains(document.task.question.as_str()));
             let prompts = document.prompt.messages.iter().map(|m| &m.content);
             for text in prompts.chain([&document.completion]) {

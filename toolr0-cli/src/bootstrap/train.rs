@@ -109,6 +109,30 @@ impl Default for BootstrapConfig {
     }
 }
 
+impl BootstrapConfig {
+    /// Both cycles with the stream that each draws from, for the base of `seed`.
+    fn cycles(&self, seed: u64) -> [(&Cycle, Stream); 2] {
+        let root = root(seed);
+        [(&self.first, root), (&self.second, root.child("second"))]
+    }
+
+    /// The text of each cycle, for the base of `seed`.
+    #[cfg(test)]
+    pub(super) fn texts(&self, seed: u64) -> [Corpus; 2] {
+        self.cycles(seed).map(|(cycle, stream)| cycle.text(stream))
+    }
+}
+
+impl Cycle {
+    fn text(&self, stream: Stream) -> Corpus {
+        Corpus::new(stream.child("corpus").seed(), self.corpus.clone())
+    }
+}
+
+fn root(seed: u64) -> Stream {
+    Stream::root(seed).child("bootstrap")
+}
+
 /// What a training run tells while it goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -133,12 +157,10 @@ pub fn bootstrap(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Checkpoint> {
     let here = Path::new("bootstrap");
-    let root = Stream::root(seed).child("bootstrap");
     let (tokenizer_json, config) = match from {
         Some(from) => (from.tokenizer.json().to_owned(), from.config.clone()),
         None => {
-            let corpus = Corpus::new(root.child("corpus").seed(), recipe.first.corpus.clone());
-            let tokenizer_json = write_tokenizer(&corpus, recipe)?;
+            let tokenizer_json = write_tokenizer(&recipe.first.text(root(seed)), recipe)?;
             let tokenizer = Tokenizer::from_json(tokenizer_json.as_str(), here)?;
             (tokenizer_json, shape(recipe, &tokenizer)?)
         }
@@ -151,18 +173,18 @@ pub fn bootstrap(
     };
     let mut weights = match from {
         Some(from) => from.tensors.clone(),
-        None => initial(&config, root.child("weights"))?,
+        None => initial(&config, root(seed).child("weights"))?,
     };
-    let cycles = [(recipe.warmup_steps, &recipe.first, root), (0, &recipe.second, root.child("second"))];
-    let cycles = &cycles[usize::from(from.is_some())..];
-    let of = |(warmup, cycle, _): &(u64, &Cycle, Stream)| warmup + cycle.steps;
-    let mut so_far = Progress { step: 0, steps: cycles.iter().map(of).sum(), loss: 0.0, tokens: 0 };
-    for (warmup, cycle, stream) in cycles {
+    let skipped = usize::from(from.is_some());
+    let cycles = || recipe.cycles(seed).into_iter().zip([recipe.warmup_steps, 0]).skip(skipped);
+    let steps = cycles().map(|((cycle, _), warmup)| warmup + cycle.steps).sum();
+    let mut so_far = Progress { step: 0, steps, loss: 0.0, tokens: 0 };
+    for ((cycle, stream), warmup) in cycles() {
         let mut told = |step: Progress| {
             so_far = Progress { step: so_far.step + 1, tokens: so_far.tokens + step.tokens, ..so_far };
             progress(Progress { loss: step.loss, ..so_far });
         };
-        weights = train(&config, &weights, recipe, *warmup, cycle, *stream, &writer, &mut told)?;
+        weights = train(&config, &weights, recipe, warmup, cycle, stream, &writer, &mut told)?;
     }
     Ok(Checkpoint::new(config, weights, &tokenizer_json, &tokenizer_config, here)?)
 }
@@ -220,7 +242,7 @@ fn train(
     writer: &Writer,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Tensors> {
-    let corpus = Corpus::new(stream.child("corpus").seed(), cycle.corpus.clone());
+    let corpus = cycle.text(stream);
     let params = trainable(weights)?;
     let model = CausalLm::from_params(config, &params)?;
     let steps = warmup + cycle.steps;

@@ -208,6 +208,15 @@ fn a_base_can_be_made_again() {
         let of = |out: &str| std::fs::read(home.path().join(out).join(file)).unwrap();
         assert!(of("a") == of("b"), "{file} differs");
     }
+    // The first cycle by itself, then the second from what it left: the same base.
+    let only = |more: &[&'static str]| {
+        let args = ["bootstrap", "--seed", "4"].into_iter().chain(sets.clone()).chain(more.iter().copied());
+        succeed(home.path(), &args.collect::<Vec<_>>());
+    };
+    only(&["--out", "first", "--set", "second.steps=0"]);
+    only(&["--out", "both", "--from", "first"]);
+    let weights = |out: &str| std::fs::read(home.path().join(out).join("model.safetensors")).unwrap();
+    assert!(weights("both") == weights("a") && weights("first") != weights("a"));
     let bad = run(home.path(), &["bootstrap", "--out", "c", "--set", "heads=0"]);
     assert!(!bad.status.success() && stderr(&bad).contains("`heads` is 0"), "{}", stderr(&bad));
     assert!(!home.path().join("c").exists());
