@@ -5,7 +5,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde_json::{Map, json};
 use toolr0_curriculum::release::{calls_key, difficulty_word, names_key};
 use toolr0_curriculum::{
-    Attempts, Bands, Candidate, Difficulty, SelectConfig, SpecLaw, draw_specs, select, verify,
+    Agree, Attempts, Bands, Candidate, Difficulty, SelectConfig, SpecLaw, draw_specs, select, verify,
 };
 use toolr0_tools::{Context, Task, TaskSpec, ToolCall, ToolSpec};
 
@@ -28,7 +28,8 @@ fn fault_08_agreement_is_measured_on_whole_calls_of_several_samples() {
     assert_eq!(names_key(&gold), names_key(&wrong));
     assert_ne!(calls_key(&gold), calls_key(&wrong));
     // Here a task that no sample solved with its whole calls goes, whatever names they wrote.
-    let (kept, drops) = verify(vec![candidate("travel", 1, 0), candidate("travel", 2, 2)], 0.2);
+    let (kept, drops) =
+        verify(vec![candidate("travel", 1, 0), candidate("travel", 2, 2)], 0.2, Agree::default());
     assert_eq!((kept.len(), drops.of("solver disagrees")), (1, 1));
 }
 
