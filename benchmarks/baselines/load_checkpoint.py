@@ -22,10 +22,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint")
     parser.add_argument("--adapter")
+    parser.add_argument("--logits", help="the built example, instead of building it: target/release/examples/logits")
     args = parser.parse_args()
 
     paths = [args.checkpoint] + ([args.adapter] if args.adapter else [])
-    command = ["cargo", "run", "--release", "-q", "-p", "toolr0-model", "--example", "logits", "--", *paths]
+    build = ["cargo", "run", "--release", "-q", "-p", "toolr0-model", "--example", "logits", "--"]
+    command = ([args.logits] if args.logits else build) + paths
     ours = json.loads(subprocess.run(command, input=TEXT, text=True, capture_output=True, check=True).stdout)
 
     tokenizer = AutoTokenizer.from_pretrained(args.checkpoint)

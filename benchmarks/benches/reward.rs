@@ -9,7 +9,7 @@ use serde_json::Value;
 use toolr0_reward::reward::SolverConfig;
 use toolr0_reward::score::Side;
 use toolr0_reward::tools::{Task, ToolCall};
-use toolr0_reward::{Profile, judge, score_line, solver_reward, wire};
+use toolr0_reward::{Profile, judge, release, score_line, solver_reward, wire};
 
 /// Completions of both roles with what the release says of them, one JSON object a line.
 const SOLVER: &str = include_str!("../../toolr0-reward/tests/it/golden/solver.jsonl");
@@ -69,11 +69,24 @@ fn parsers(c: &mut Criterion) {
     }
     group.finish();
 
-    // What a hostile model writes must not cost more than its length.
+    // What a hostile model writes must not cost more than its length: a mebibyte is answered at once, and so is the
+    // longest text that is read at all.
     let mut group = c.benchmark_group("hostile");
-    for (name, text) in [("brackets", "[".repeat(1 << 16)), ("tags", "<think>".repeat((1 << 16) / 7))] {
-        group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(name, |b| b.iter(|| wire::solver::parse(&text).is_err()));
+    for (size, bytes) in [("1 MiB", 1 << 20), ("64 KiB", wire::MAX_BYTES)] {
+        for (name, part) in [("brackets", "["), ("tags", "<think>"), ("nested tags", "<think></think>")] {
+            let text = part.repeat(bytes / part.len());
+            let inside = format!("<tool_call_answer>{}", &text[..bytes - 32]);
+            group.throughput(Throughput::Bytes(bytes as u64));
+            group.bench_function(format!("{name}, {size}, every reader"), |b| {
+                b.iter(|| {
+                    let faults = [&text, &inside].map(|text| {
+                        wire::solver::parse(text).is_err() && wire::generator::parse(text).is_err()
+                    });
+                    let paid = [&text, &inside].map(|text| release::generator::score(text).validity);
+                    (faults, paid, release::solver::score(&Value::Null, &inside).accuracy)
+                });
+            });
+        }
     }
     group.finish();
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use toolr0_reward::ast::BenchItem;
+use toolr0_reward::schema::check_schemas;
 use toolr0_reward::{Style, wire};
 use toolr0_tools::{Message, Prompt};
 
@@ -57,7 +58,10 @@ fn read_split(suite: &Path, file: &Path) -> Result<Split> {
         match serde_json::from_str::<BenchItem>(&line) {
             Ok(item) if item.tools.is_empty() => split.bad.push(format!("{}: no tools", lines.place())),
             Ok(item) if item.messages.is_empty() => split.bad.push(format!("{}: no messages", lines.place())),
-            Ok(item) => split.items.push(item),
+            Ok(item) => match check_schemas(&item.tools) {
+                Ok(()) => split.items.push(item),
+                Err(error) => split.bad.push(format!("{}: {error}", lines.place())),
+            },
             Err(error) => split.bad.push(format!("{}: {error}", lines.place())),
         }
     }

@@ -11,6 +11,7 @@
 //! - [`reward`]: what is a completion worth, in named terms;
 //! - [`score`]: completions of a file, line by line, under the profile [`Strict`](Profile::Strict) (all of the above) or
 //!   [`Release`](Profile::Release);
+//! - [`schema`]: whether the tools of a file that people give us are tools;
 //! - [`release`]: the rules of the public release, kept for comparison;
 //! - [`ast`] and [`stats`]: how benchmark answers are scored, and what a difference between two scores means.
 //!
@@ -25,6 +26,7 @@ pub mod grounding;
 pub mod matching;
 pub mod release;
 pub mod reward;
+pub mod schema;
 pub mod score;
 pub mod stats;
 mod text;

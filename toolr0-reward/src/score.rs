@@ -7,6 +7,7 @@ use toolr0_tools::{Context, Task, TaskSpec, ToolCall, ToolSpec};
 use crate::fault::Fault;
 use crate::release;
 use crate::reward::{Curriculum, RewardConfig, generator_reward, solver_reward};
+use crate::schema::{SchemaError, check_schemas};
 use crate::verify::inspect;
 use crate::wire;
 
@@ -47,6 +48,9 @@ pub enum ScoreError {
     /// The gold calls are not `[{"name": .., "arguments": {..}}]`, which the strict profile needs.
     #[error("expected `gold` to be a list of calls with name and arguments")]
     Gold(#[source] serde_json::Error),
+    /// A tool of the line has parameters that are no JSON Schema.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
 }
 
 #[derive(Deserialize)]
@@ -102,6 +106,7 @@ pub fn score_line(side: Side, profile: Profile, line: &str) -> Result<Value, Sco
 
 fn strict_solver(line: SolverLine) -> Result<Value, ScoreError> {
     let gold: Vec<ToolCall> = serde_json::from_value(line.gold).map_err(ScoreError::Gold)?;
+    check_schemas(&line.tools)?;
     let task = Task { question: String::new(), tools: line.tools, gold };
     let mut config = RewardConfig::default().solver;
     // The bare terms, so that the numbers mean the same whatever the weights of a run.

@@ -7,7 +7,7 @@ use toolr0_curriculum::{Agree, Bands, Frontier, Mix, Order, Rounding, SpecTables
 use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
-use crate::advantage::AdvantageConfig;
+use crate::advantage::{AdvantageConfig, Estimator};
 use crate::error::{Error, Result};
 use crate::loss::GrpoConfig;
 use crate::optim::AdamWConfig;
@@ -168,9 +168,12 @@ pub struct RlConfig {
     pub adamw: AdamWConfig,
     /// Adapters to train instead of all weights. Default none: full tuning, as in the paper.
     pub lora: Option<LoraConfig>,
-    /// Updates on the same rollouts. Default 1.
+    /// Updates on the same rollouts. Default 1. From the second on ratios differ from 1, and clipping begins to matter:
+    /// the old log-probabilities are the ones that the sampler recorded. On a CPU they are the trainer's own to the bit
+    /// (one implementation), so nothing is computed again for them.
     pub epochs: usize,
-    /// Tokens of one micro-batch: bounds the memory of a step, changes results by rounding alone. Default 16,384.
+    /// Tokens of one micro-batch: bounds the memory of a step, changes results by rounding alone (and by other draws,
+    /// where adapters have dropout). Default 16,384.
     pub micro_batch_tokens: usize,
     /// The same bound in MiB of activations, which is then what decides. Default off.
     pub micro_batch_mib: Option<usize>,
@@ -355,12 +358,32 @@ impl RunConfig {
             }
         }
         self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
-        if self.rl.loss.importance_correction.is_some() {
-            // Sampler and trainer are one implementation: every weight would be exactly 1.
-            let user = "a run that samples and trains in one process".to_owned();
-            return Err(Error::UnusedOption { option: "rl.loss.importance_correction", user });
+        self.rl.advantage.check()?;
+        self.check_unused()
+    }
+
+    /// Refuses what the loss or the estimator would use elsewhere, but not in a run.
+    fn check_unused(&self) -> Result<()> {
+        let rl = &self.rl;
+        let unused = |option, set: bool, user: &str| match set {
+            true => Err(Error::UnusedOption { option, user: user.to_owned() }),
+            false => Ok(()),
+        };
+        // Sampler and trainer are one implementation: every weight would be exactly 1.
+        let one_process = "a run that samples and trains in one process";
+        unused("rl.loss.importance_correction", rl.loss.importance_correction.is_some(), one_process)?;
+        let whole = "a run, which normalises over the whole step,";
+        unused("rl.loss.accumulation_steps", rl.loss.accumulation_steps != 1, whole)?;
+        let roles = "a run, whose roles have rewards of different terms,";
+        unused("rl.advantage.weights", rl.advantage.weights.is_some(), roles)?;
+        if rl.advantage.estimator == Estimator::Rae {
+            return Err(Error::Config {
+                option: "rl.advantage.estimator",
+                expected: "an estimator that compares the rewards of one step".into(),
+                got: "`rae`".into(),
+            });
         }
-        self.rl.advantage.check()
+        Ok(())
     }
 
     /// Whether the judge has a say in the generator's reward.
@@ -415,5 +438,13 @@ mod tests {
             },
             "rl.loss.importance_correction",
         );
+        refused(|c| c.rl.loss.accumulation_steps = 2, "rl.loss.accumulation_steps");
+        refused(|c| c.rl.advantage.estimator = Estimator::Rae, "rl.advantage.estimator");
+        let weights = AdvantageConfig {
+            estimator: Estimator::Gdpo,
+            weights: Some(vec![1.0]),
+            ..AdvantageConfig::default()
+        };
+        refused(|c| c.rl.advantage = weights, "rl.advantage.weights");
     }
 }

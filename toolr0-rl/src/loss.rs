@@ -52,15 +52,17 @@ impl Advantages<'_> {
 /// Counts over the whole accumulation window, so that a loss does not depend on how the window was split.
 ///
 /// Where one is `None`, every micro-batch is taken to be like this one: its own count times
-/// [`GrpoConfig::accumulation_steps`].
+/// [`GrpoConfig::accumulation_steps`] (its own count alone for bnpo's mean).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Window {
     /// Rows; the divisor of grpo, sapo, luspo, gspo and dr_grpo. A caller that wants fully masked rows out of
     /// the mean (verl; TRL counts them) leaves them out here.
     pub rows: Option<f64>,
-    /// Loss tokens (TRL's `num_items_in_batch`); the divisor of dapo, cispo and vespo. Bnpo is by definition
-    /// local and does not look.
+    /// Loss tokens (TRL's `num_items_in_batch`); the divisor of dapo, cispo and vespo.
     pub tokens: Option<f64>,
+    /// Loss tokens of the batch over which bnpo takes its mean, which is one of
+    /// [`GrpoConfig::accumulation_steps`] and may itself be split for want of memory.
+    pub local_tokens: Option<f64>,
     /// Tokens in the entropy bonus: loss tokens, less those that the entropy mask drops.
     pub entropy_tokens: Option<f64>,
     /// The entropy from which on a token is kept, see [`entropy_threshold`]; else found in this micro-batch.
@@ -216,7 +218,7 @@ impl Batch<'_> {
                     self.config.max_completion_length.expect("the checked config of dr_grpo has a length");
                 1.0 / (rows * length as f64)
             }
-            LossType::Bnpo => 1.0 / (all * steps),
+            LossType::Bnpo => 1.0 / (window.local_tokens.unwrap_or(all).max(1.0) * steps),
             LossType::Dapo | LossType::Cispo | LossType::Vespo => {
                 1.0 / window.tokens.unwrap_or(all * steps).max(1.0)
             }

@@ -23,8 +23,8 @@ use toolr0_reward::reward::Curriculum;
 use toolr0_reward::{Reward, calls_held, generator_reward, judge, solver_reward, wire};
 use toolr0_tools::{Prompt, Task, TaskSpec};
 
-use crate::advantage::group_advantages;
-use crate::config::{RolloutConfig, RunConfig};
+use crate::advantage::{Rewards, advantages};
+use crate::config::{RlConfig, RolloutConfig, RunConfig};
 use crate::error::Result;
 use crate::exam::{ExamReport, sit};
 use crate::optim::AdamW;
@@ -479,7 +479,7 @@ impl<'a> SelfPlay<'a> {
         // Not scored is not zero: NaN leaves the baseline and gets no advantage.
         let totals: Vec<f64> = rewards.iter().map(|r| r.total().unwrap_or(f64::NAN)).collect();
         let counts = zero_variance(&totals, rollout.group_size)?;
-        let mut advantages = group_advantages(&totals, rollout.group_size, &rl.advantage)?;
+        let mut advantages = credit(&round, &totals, rollout.group_size, rl)?;
         if rl.shuffle_advantages {
             advantages.shuffle(&mut at.stream.child("shuffle").rng());
         }
@@ -534,6 +534,21 @@ impl<'a> SelfPlay<'a> {
         observer.advance(at.step + 1, &note);
         Ok(())
     }
+}
+
+/// The advantages of a round, from all that an estimator may ask for: totals, terms, and tokens that carry loss.
+fn credit(round: &Round, totals: &[f64], n: usize, rl: &RlConfig) -> Result<Vec<f64>> {
+    let rollouts = round.groups.iter().flat_map(|g| &g.rollouts);
+    let silent = |r: &Rollout| rl.mask_truncated && r.finish == toolr0_model::Finish::Length;
+    let lengths: Vec<usize> = rollouts.map(|r| if silent(r) { 0 } else { r.tokens.len() }).collect();
+    let n_terms = round.rewards.first().map_or(0, |reward| reward.terms.len());
+    let term = |i: usize| -> Vec<f64> {
+        round.rewards.iter().map(|r| r.terms[i].value.unwrap_or(f64::NAN)).collect()
+    };
+    let terms: Vec<Vec<f64>> = (0..n_terms).map(term).collect();
+    let terms: Vec<&[f64]> = terms.iter().map(Vec::as_slice).collect();
+    let rewards = Rewards { total: totals, n, lengths: Some(&lengths), terms: &terms };
+    advantages(&rewards, &rl.advantage)
 }
 
 /// Where in a run a step stands, and its stream.

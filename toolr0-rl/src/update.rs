@@ -16,7 +16,9 @@ use toolr0_model::{CausalLm, Finish};
 use crate::config::RlConfig;
 use crate::error::{Error, Result};
 use crate::kernels::token_logprobs::token_logprobs;
-use crate::loss::{Advantages, LossInput, LossOutput, LossStats, Mismatch, Window, grpo_loss};
+use crate::loss::{
+    Advantages, LossInput, LossOutput, LossStats, Mismatch, Window, entropy_threshold, grpo_loss,
+};
 use crate::optim::{AdamW, Gradients, in_parts};
 use crate::policy::{Agent, Group, Rollout};
 use crate::shaping::mask_cut_off;
@@ -124,15 +126,6 @@ pub fn update(
     if advantages.len() != rows {
         return Err(Error::Length { name: "advantages", expected: rows, got: advantages.len() });
     }
-    let bears_loss = |r: &&Rollout| !(rl.mask_truncated && r.finish == Finish::Length);
-    let rollouts = groups.iter().flat_map(|g| &g.rollouts);
-    let tokens: usize = rollouts.filter(bears_loss).map(|r| r.tokens.len()).sum();
-    let window = Window {
-        rows: Some(rows as f64),
-        tokens: Some(tokens as f64),
-        entropy_tokens: Some(tokens as f64),
-        entropy_threshold: None,
-    };
     let idle = config.beta == 0.0 && !config.needs_entropies();
     let mut at = 0;
     let mut work: Vec<(&Group, &[f64])> = Vec::new();
@@ -160,6 +153,7 @@ pub fn update(
         batches.push(Batch { work: &work[from..to], dropout: dropout.child(from) });
         from = to;
     }
+    let window = window(agent, groups, &batches, rl)?;
     let (grads, parts) =
         in_parts(agent.params(), &batches, |batch| micro_batch(agent, *batch, reference, rl, window))?;
     for (part, head_rows) in parts {
@@ -178,40 +172,101 @@ struct Batch<'a> {
     dropout: Stream,
 }
 
+impl<'a> Batch<'a> {
+    fn groups(&self) -> Vec<&'a Group> {
+        self.work.iter().map(|(group, _)| *group).collect()
+    }
+
+    /// Completions that have tokens, each with its advantage.
+    fn rollouts(&self) -> impl Iterator<Item = (&'a Rollout, f64)> {
+        let all = self.work.iter().flat_map(|(group, own)| group.rollouts.iter().zip(own.iter().copied()));
+        all.filter(|(rollout, _)| !rollout.tokens.is_empty())
+    }
+
+    fn row_lens(&self) -> Vec<usize> {
+        self.rollouts().map(|(rollout, _)| rollout.tokens.len()).collect()
+    }
+
+    /// Which tokens carry loss. `(tokens,)`.
+    fn mask(&self, rl: &RlConfig) -> Result<Vec<bool>> {
+        let row_lens = self.row_lens();
+        let mut mask = vec![true; row_lens.iter().sum()];
+        if rl.mask_truncated {
+            let cut_off: Vec<bool> = self.rollouts().map(|(r, _)| r.finish == Finish::Length).collect();
+            mask_cut_off(&mut mask, &row_lens, &cut_off)?;
+        }
+        Ok(mask)
+    }
+
+    /// Log-probability and entropy of every token under the policy that is trained, `(tokens, 2)`, and the way back.
+    fn score(&self, agent: &Agent, rl: &RlConfig) -> Result<(Tensor, Option<Tape>)> {
+        let (model, temperature) = (agent.model(), rl.loss.temperature);
+        let Forward { hidden, targets, tape } =
+            forward(model, &self.groups(), Some(self.dropout), rl.recompute)?;
+        Ok((token_logprobs(&hidden, model.head_weight(), &targets, temperature)?, tape))
+    }
+}
+
+/// One column of what [`Batch::score`] returns.
+fn column(scored: &Tensor, i: usize) -> Result<Vec<f64>> {
+    let values = scored.narrow(1, i, 1)?.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.into_iter().map(f64::from).collect())
+}
+
+/// What the whole step says of each of its micro-batches, so that nothing depends on how it was split.
+///
+/// A quantile of entropies is known only when all of them are: where the loss has one, every micro-batch is computed
+/// twice.
+fn window(agent: &Agent, groups: &[Group], batches: &[Batch<'_>], rl: &RlConfig) -> Result<Window> {
+    let rollouts = || groups.iter().flat_map(|g| &g.rollouts);
+    let bears_loss = |r: &&Rollout| !(rl.mask_truncated && r.finish == Finish::Length);
+    let tokens = rollouts().filter(bears_loss).map(|r| r.tokens.len()).sum::<usize>() as f64;
+    let window = Window {
+        rows: Some(rollouts().count() as f64),
+        tokens: Some(tokens),
+        local_tokens: Some(tokens),
+        entropy_tokens: Some(tokens),
+        entropy_threshold: None,
+    };
+    let share = rl.loss.top_entropy_quantile;
+    if share == 1.0 {
+        return Ok(window);
+    }
+    let entropies = |batch: &Batch<'_>| {
+        let all = column(&batch.score(agent, rl)?.0, 1)?.into_iter().zip(batch.mask(rl)?);
+        let kept: Vec<f64> = all.filter(|(_, mask)| *mask).map(|(entropy, _)| entropy).collect();
+        Ok((Gradients::default(), kept))
+    };
+    let all = in_parts(agent.params(), batches, entropies)?.1.concat();
+    let threshold = entropy_threshold(&all, &vec![true; all.len()], share);
+    let kept = all.iter().filter(|h| threshold.is_some_and(|least| **h >= least)).count();
+    Ok(Window { entropy_tokens: Some(kept as f64), entropy_threshold: threshold, ..window })
+}
+
 fn micro_batch(
     agent: &Agent,
-    Batch { work, dropout }: Batch<'_>,
+    batch: Batch<'_>,
     reference: Option<&CausalLm>,
     rl: &RlConfig,
     window: Window,
 ) -> Result<(Gradients, (LossOutput, usize))> {
     let config = &rl.loss;
-    let groups: Vec<&Group> = work.iter().map(|(group, _)| *group).collect();
-    let Forward { hidden, targets, tape } = forward(agent.model(), &groups, Some(dropout), rl.recompute)?;
-    let scored = token_logprobs(&hidden, agent.model().head_weight(), &targets, config.temperature)?; // (tokens, 2)
-    let column = |i: usize| -> Result<Vec<f64>> {
-        let values = scored.narrow(1, i, 1)?.flatten_all()?.to_vec1::<f32>()?;
-        Ok(values.into_iter().map(f64::from).collect())
-    };
-    let (lp, entropies) = (column(0)?, column(1)?);
+    let (scored, tape) = batch.score(agent, rl)?;
+    let (lp, entropies) = (column(&scored, 0)?, column(&scored, 1)?);
     let reference = match reference {
-        Some(model) if config.needs_reference() => Some(logprobs(model, &groups, config.temperature)?),
+        Some(model) if config.needs_reference() => {
+            Some(logprobs(model, &batch.groups(), config.temperature)?)
+        }
         _ => None,
     };
-    let rollouts = || groups.iter().flat_map(|g| &g.rollouts).zip(work.iter().flat_map(|(_, a)| a.iter()));
-    let kept = || rollouts().filter(|(rollout, _)| !rollout.tokens.is_empty());
-    let row_lens: Vec<usize> = kept().map(|(rollout, _)| rollout.tokens.len()).collect();
-    let rows: Vec<f64> = kept().map(|(_, a)| *a).collect();
-    let sampled: Vec<f64> = kept().flat_map(|(r, _)| r.logprobs.iter().map(|x| f64::from(*x))).collect();
-    let mut mask = vec![true; targets.len()];
-    if rl.mask_truncated {
-        let cut_off: Vec<bool> = kept().map(|(r, _)| r.finish == Finish::Length).collect();
-        mask_cut_off(&mut mask, &row_lens, &cut_off)?;
-    }
+    let rows: Vec<f64> = batch.rollouts().map(|(_, a)| a).collect();
+    let sampled: Vec<f64> =
+        batch.rollouts().flat_map(|(r, _)| r.logprobs.iter().map(|x| f64::from(*x))).collect();
+    let mask = batch.mask(rl)?;
     let mut output = grpo_loss(
         config,
         &LossInput {
-            row_lens: &row_lens,
+            row_lens: &batch.row_lens(),
             mask: &mask,
             logprobs: &lp,
             old: Some(&sampled),
@@ -228,7 +283,7 @@ fn micro_batch(
     output.stats.mismatch = Some(Mismatch { masked, ..Mismatch::between(&lp, &sampled, &mask) });
     let slopes: Vec<f32> =
         output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
-    let slopes = Tensor::from_vec(slopes, (targets.len(), 2), &Device::Cpu)?.to_device(scored.device())?;
+    let slopes = Tensor::from_vec(slopes, (mask.len(), 2), &Device::Cpu)?.to_device(scored.device())?;
     let head = (scored * slopes)?.sum_all()?.backward()?;
     let (mut grads, params) = (Gradients::default(), agent.params());
     grads.take(params, &head)?;
@@ -236,5 +291,5 @@ fn micro_batch(
         tape.backward(&head, &mut |store| grads.take(params, store))?;
     }
     grads.check(params)?;
-    Ok((grads, (output, targets.len())))
+    Ok((grads, (output, mask.len())))
 }

@@ -1,9 +1,14 @@
 //! What a user can get wrong: a message that names it, an exit code, and nothing left behind.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{names, run, stderr, succeed, tiny};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use crate::{last_json, names, run, stderr, succeed, tiny};
 
 /// `args` fail with `code`, say `words`, and leave nothing in the folder that was not there.
 #[track_caller]
@@ -106,6 +111,23 @@ fn sets_go_together_and_tables_are_data() {
     refused(home.path(), &["selfplay", "--set", "rl.lora.rank=0"], 1, &["lora: `rank` is 0"]);
 }
 
+/// Tensors of a weight file: type, shape, bytes.
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// The weight file with one change.
+fn with_tensors(file: &[u8], change: &dyn Fn(&mut Tensors)) -> Vec<u8> {
+    let mut all: Tensors = SafeTensors::deserialize(file)
+        .unwrap()
+        .iter()
+        .map(|(name, x)| (name.to_owned(), (x.dtype(), x.shape().to_vec(), x.data().to_vec())))
+        .collect();
+    change(&mut all);
+    let views = all
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
 #[test]
 fn checkpoints_that_are_none_are_named() {
     let home = tempfile::tempdir().unwrap();
@@ -172,8 +194,59 @@ fn checkpoints_that_are_none_are_named() {
     let smaller = config.replace("\"vocab_size\": 320", "\"vocab_size\": 300");
     assert_ne!(smaller, config);
     broken("config.json", Some(smaller.as_bytes()), &["m/tokenizer.json", "vocab_size is 300"]);
+    let larger = config.replace("\"vocab_size\": 320", "\"vocab_size\": 400");
+    let shape = ["m/model.safetensors", "`model.embed_tokens.weight`", "[320, 16]", "[400, 16]"];
+    broken("config.json", Some(larger.as_bytes()), &shape);
+
+    // Weights that are not the config's, each by file and tensor.
+    const NORM: &str = "model.norm.weight";
+    let changed = |change: &dyn Fn(&mut Tensors), words: &[&str]| {
+        let words = [&["m/model.safetensors"], words].concat();
+        broken("model.safetensors", Some(&with_tensors(&weights, change)), &words);
+    };
+    let norm = |dtype, bytes: Vec<u8>| {
+        move |all: &mut Tensors| drop(all.insert(NORM.into(), (dtype, vec![16], bytes.clone())))
+    };
+    changed(&norm(Dtype::I32, vec![0; 64]), &[NORM, "I32"]);
+    changed(&norm(Dtype::F64, vec![0; 128]), &[NORM, "F64"]);
+    changed(&norm(Dtype::F32, f32::NAN.to_le_bytes().repeat(16)), &[NORM, "not finite"]);
+    changed(&|all| drop(all.remove(NORM)), &["lacks tensor", NORM]);
+    changed(
+        &|all| drop(all.insert("model.extra".into(), all[NORM].clone())),
+        &["holds tensor `model.extra`"],
+    );
+
+    // A template that cannot be read, and one that refuses what it is asked to render.
+    let template = |source: &str| {
+        let path = dir.join("m/tokenizer_config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        config["chat_template"] = source.into();
+        config.to_string()
+    };
+    for (source, word) in [
+        ("{% if %}", "syntax error"),
+        ("{{ raise_exception('no system message, please') }}", "no system message, please"),
+        ("{{ messages[7].content.lower() }}", "undefined"),
+    ] {
+        let text = template(source);
+        broken("tokenizer_config.json", Some(text.as_bytes()), &["m/tokenizer_config.json", word]);
+    }
     // Whole again: it runs.
     succeed(dir, &tiny(&["--quiet", "--out", "r", "--model", "m"]));
+
+    // The same files in the cache of the hub are that hub id's model, and the network is not asked.
+    let folder = dir.join("no-cache/hub/models--org--m");
+    let snapshot = folder.join("snapshots/abc123");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(folder.join("refs")).unwrap();
+    std::fs::write(folder.join("refs/main"), "abc123").unwrap();
+    for name in names(&dir.join("m")) {
+        let _ = std::fs::copy(dir.join("m").join(&name), snapshot.join(&name));
+    }
+    let eval = ["eval", "--limit", "1", "--max-new-tokens", "4", "--json", "--model"];
+    let (hub, local) = ([&eval[..], &["org/m"]].concat(), [&eval[..], &["m"]].concat());
+    let without = |text: String| last_json(&text)["splits"].clone();
+    assert_eq!(without(succeed(dir, &hub)), without(succeed(dir, &local)));
 }
 
 #[test]

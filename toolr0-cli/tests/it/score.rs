@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::{run, shared, stderr, stdout, succeed};
 
-/// Equal, floats within 1e-9.
+/// Equal, floats within 1e-9, keys in the same order.
 fn close(got: &Value, want: &Value) -> bool {
     match (got, want) {
         (Value::Number(a), Value::Number(b)) => (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() <= 1e-9,
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| close(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| close(a, b)))
+            a.keys().eq(b.keys()) && a.iter().all(|(key, a)| close(a, &b[key]))
         }
         (a, b) => a == b,
     }
@@ -98,6 +98,35 @@ fn a_line_that_cannot_be_scored_is_named_after_those_before_it() {
     assert!(stderr(&output).contains("in.jsonl, line 2"), "{}", stderr(&output));
     let none = run(home.path(), &["score", "--role", "generator", "--input", "none"]);
     assert!(stderr(&none).contains("failed to read none"));
+}
+
+/// A schema that is none is named by file, line, tool and key, whoever reads it.
+#[test]
+fn a_schema_that_is_none_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let tools = |kind: &str| json!([{"name": "book", "parameters": {"type": "object", "properties": {"city": {"type": kind}}}}]);
+    let line = |kind: &str| json!({"gold": [], "completion": "x", "tools": tools(kind)}).to_string();
+    std::fs::write(home.path().join("in.jsonl"), [line("string"), line("strnig")].join("\n")).unwrap();
+    let output = run(home.path(), &["score", "--role", "solver", "--input", "in.jsonl"]);
+    assert_eq!((output.status.code(), stdout(&output).lines().count()), (Some(1), 1));
+    let named = |text: &str, place: &str| {
+        for word in [place, "`book`", "/parameters/properties/city/type", "strnig"] {
+            assert!(text.contains(word), "no {word} in {text}");
+        }
+    };
+    named(stderr(&output), "in.jsonl, line 2");
+
+    let item = |id: &str, kind: &str| {
+        json!({"id": id, "benchmark": "b", "split": "s", "messages": [{"role": "user", "content": "q"}],
+            "tools": tools(kind), "answers": [[]]})
+    };
+    std::fs::create_dir_all(home.path().join("bench/b")).unwrap();
+    let lines = [item("good", "string").to_string(), item("bad", "strnig").to_string()].join("\n");
+    std::fs::write(home.path().join("bench/b/s.jsonl"), lines).unwrap();
+    std::fs::write(home.path().join("p.jsonl"), json!({"id": "good", "prediction": []}).to_string()).unwrap();
+    let output = run(home.path(), &["bench", "score", "--bench", "bench", "--predictions", "p.jsonl"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    named(stderr(&output), "s.jsonl, line 2");
 }
 
 /// Two questions and a broken line, made by hand.

@@ -1,9 +1,8 @@
-//! A judge's reply: a score from 1 to 5 or nothing, never a panic.
+//! See `rater` in `targets.rs`.
 #![no_main]
+#![allow(dead_code, reason = "each target uses one of the bodies")]
 
-use libfuzzer_sys::fuzz_target;
-use toolr0_reward::wire::judge::parse;
+#[path = "../targets.rs"]
+mod targets;
 
-fuzz_target!(|text: &str| {
-    assert!(parse(text).is_none_or(|score| (1..=5).contains(&score)));
-});
+libfuzzer_sys::fuzz_target!(|text: &str| targets::rater(text));

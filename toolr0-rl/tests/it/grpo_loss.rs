@@ -4,14 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use candle_core::{DType, Device, Tensor, Var};
 use serde::Deserialize;
+use toolr0_rl::kernels::token_logprobs::token_logprobs;
 use toolr0_rl::loss::{
-    Advantages, CorrectionLevel, GrpoConfig, ImportanceCorrection, LossInput, LossStats, LossType,
-    OutOfBounds, RatioLevel, Window, grpo_loss, logits_gradient, logprob_and_entropy,
+    Advantages, CorrectionLevel, GrpoConfig, ImportanceCorrection, LossInput, LossOutput, LossStats,
+    LossType, OutOfBounds, RatioLevel, Window, grpo_loss, logits_gradient, logprob_and_entropy,
 };
 
 /// Gap allowed, relative to the largest number of the same kind in the case.
 const TOLERANCE: f64 = 1e-9;
+
+/// The same for the f32 kernel.
+const KERNEL_TOLERANCE: f64 = 1e-4;
 
 /// One call of `_compute_loss`; shapes `b` rows, `t` tokens, `v` vocabulary.
 #[derive(Deserialize)]
@@ -93,11 +98,16 @@ impl Config {
 
 #[track_caller]
 fn assert_close(name: &str, got: &[f64], want: &[f64]) {
+    assert_near(name, got, want, TOLERANCE);
+}
+
+#[track_caller]
+fn assert_near(name: &str, got: &[f64], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{name}: number of values");
     let scale = want.iter().fold(0.0f64, |max, x| max.max(x.abs()));
     for (idx, (got, want)) in got.iter().zip(want).enumerate() {
         let gap = (got - want).abs();
-        assert!(gap <= TOLERANCE * scale, "{name}[{idx}]: got {got}, want {want}, gap {gap:e}");
+        assert!(gap <= tolerance * scale, "{name}[{idx}]: got {got}, want {want}, gap {gap:e}");
     }
 }
 
@@ -118,28 +128,19 @@ fn sampler(case: &Case, mask: &[bool]) -> Option<Vec<f64>> {
     Some(case.old_logps.concat().iter().zip(logs).map(|(old, log)| old - log).collect())
 }
 
-#[track_caller]
-fn check(case: &Case) {
-    let config = case.config.ours();
-    let (rows, t) = (case.mask.len(), case.mask[0].len());
-    let logits = case.logits.concat();
-    let ids = case.completion_ids.concat();
-    let (logprobs, entropies): (Vec<f64>, Vec<f64>) =
-        logits.iter().zip(&ids).map(|(row, &id)| logprob_and_entropy(row, id, config.temperature)).unzip();
-    assert_close("logps", &logprobs, &case.logps.concat());
-    assert_close("entropies", &entropies, &case.entropies.concat());
-
+/// Our loss of a case, from log-probabilities and entropies of its tokens.
+fn loss(case: &Case, logprobs: &[f64], entropies: &[f64]) -> LossOutput {
     let mask: Vec<bool> = case.mask.concat().iter().map(|&m| m == 1.0).collect();
     let (old, reference) = (case.old_logps.concat(), case.ref_logps.concat());
     let sampler = sampler(case, &mask);
     let input = LossInput {
-        row_lens: &vec![t; rows],
+        row_lens: &vec![case.mask[0].len(); case.mask.len()],
         mask: &mask,
-        logprobs: &logprobs,
+        logprobs,
         old: Some(&old),
         reference: Some(&reference),
         sampler: sampler.as_deref(),
-        entropies: Some(&entropies),
+        entropies: Some(entropies),
         advantages: Advantages::Rows(&case.advantages),
         // TRL counts the tokens of one generation; the golden script generates once per micro-batch.
         window: Window {
@@ -147,9 +148,22 @@ fn check(case: &Case) {
             ..Window::default()
         },
     };
-    let output = grpo_loss(&config, &input).unwrap();
+    grpo_loss(&case.config.ours(), &input).unwrap()
+}
+
+#[track_caller]
+fn check(case: &Case) {
+    let config = case.config.ours();
+    let logits = case.logits.concat();
+    let ids = case.completion_ids.concat();
+    let (logprobs, entropies): (Vec<f64>, Vec<f64>) =
+        logits.iter().zip(&ids).map(|(row, &id)| logprob_and_entropy(row, id, config.temperature)).unzip();
+    assert_close("logps", &logprobs, &case.logps.concat());
+    assert_close("entropies", &entropies, &case.entropies.concat());
+
+    let output = loss(case, &logprobs, &entropies);
     assert_close("loss", &[output.loss], &[case.loss]);
-    let gradient: Vec<f64> = (0..rows * t)
+    let gradient: Vec<f64> = (0..ids.len())
         .flat_map(|i| {
             let (d_lp, d_h) = (output.d_logprobs[i], output.d_entropies[i]);
             logits_gradient(&logits[i], ids[i], d_lp, d_h, config.temperature)
@@ -180,10 +194,42 @@ fn metric(name: &str, stats: &LossStats, config: &GrpoConfig) -> f64 {
     }
 }
 
+/// The f32 kernel that a run trains with: the same case with the logits as hidden states behind a head that leaves
+/// them alone, its slopes from the loss above.
+#[track_caller]
+fn check_kernel(case: &Case) {
+    let config = case.config.ours();
+    let logits: Vec<f32> = case.logits.concat().concat().iter().map(|x| *x as f32).collect();
+    let ids: Vec<u32> = case.completion_ids.concat().iter().map(|id| *id as u32).collect();
+    let v = logits.len() / ids.len();
+    let hidden = Var::from_vec(logits, (ids.len(), v), &Device::Cpu).unwrap();
+    let head = Tensor::eye(v, DType::F32, &Device::Cpu).unwrap();
+    let scored = token_logprobs(&hidden, &head, &ids, config.temperature).unwrap();
+    let column = |i: usize| -> Vec<f64> {
+        let values = scored.narrow(1, i, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values.into_iter().map(f64::from).collect()
+    };
+    let (logprobs, entropies) = (column(0), column(1));
+    assert_near("logps", &logprobs, &case.logps.concat(), KERNEL_TOLERANCE);
+    assert_near("entropies", &entropies, &case.entropies.concat(), KERNEL_TOLERANCE);
+    let output = loss(case, &logprobs, &entropies);
+    assert_near("loss", &[output.loss], &[case.loss], KERNEL_TOLERANCE);
+    let slopes: Vec<f32> =
+        output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
+    let slopes = Tensor::from_vec(slopes, (ids.len(), 2), &Device::Cpu).unwrap();
+    let grads = (scored * slopes).unwrap().sum_all().unwrap().backward().unwrap();
+    let got = grads.get(&hidden).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let got: Vec<f64> = got.into_iter().map(f64::from).collect();
+    assert_near("grad_logits", &got, &case.grad_logits.concat().concat(), KERNEL_TOLERANCE);
+}
+
 fn check_all(jsonl: &str) -> usize {
     for (idx, line) in jsonl.lines().enumerate() {
         let case: Case = serde_json::from_str(line).unwrap();
-        let checked = std::panic::catch_unwind(|| check(&case));
+        let checked = std::panic::catch_unwind(|| {
+            check(&case);
+            check_kernel(&case);
+        });
         assert!(checked.is_ok(), "case {idx}: {:?}", case.config.ours());
     }
     jsonl.lines().count()

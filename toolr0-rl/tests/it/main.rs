@@ -4,6 +4,7 @@ mod advantage;
 mod gradients;
 mod grpo_loss;
 mod lora;
+mod options;
 mod selfplay;
 mod update;
 

@@ -68,6 +68,11 @@ fn sampling(temperature: f64, max_new_tokens: usize) -> SamplingConfig {
     }
 }
 
+/// How the runs of these tests learn.
+pub(crate) fn rl() -> RlConfig {
+    RlConfig { learning_rate: 3e-3, micro_batch_tokens: 2048, max_rows: 16, ..RlConfig::default() }
+}
+
 fn config() -> RunConfig {
     let rollout =
         |prompts| RolloutConfig { prompts, group_size: 4, learning_rate: None, sampling: sampling(1.0, 6) };
@@ -97,7 +102,7 @@ fn config() -> RunConfig {
             tasks: 3,
             ..DatasetConfig::default()
         },
-        rl: RlConfig { learning_rate: 3e-3, micro_batch_tokens: 2048, max_rows: 16, ..RlConfig::default() },
+        rl: rl(),
         exam: ExamConfig { items: 3, max_new_tokens: 6, pass_at: 0 },
         ..RunConfig::default()
     };
@@ -176,6 +181,38 @@ fn bits(checkpoint: &Checkpoint) -> BTreeMap<String, Vec<u32>> {
     let values = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let bits = |x| values(x).into_iter().map(f32::to_bits).collect();
     checkpoint.tensors.iter().map(|(name, x)| (name.clone(), bits(x))).collect()
+}
+
+/// All that a short run of two steps a role tells and leaves: whether two settings differ in anything.
+pub(crate) fn trace(rl: &RlConfig) -> (Vec<Value>, [BTreeMap<String, Vec<u32>>; 2]) {
+    let mut config = RunConfig { rl: rl.clone(), ..config() };
+    // Two answers are alike more often than four, so that groups without a signal are common.
+    (config.generator.group_size, config.solver.group_size) = (2, 2);
+    config.dataset.candidates = 8;
+    let Done { log, outcome, .. } = run(&config, &base(Checkpoint::chatml()), None).unwrap();
+    (log.lines(), [bits(&outcome.generator), bits(&outcome.solver)])
+}
+
+/// Every estimator finds what it needs in a run: lengths, terms, groups.
+#[test]
+fn every_estimator_trains() {
+    let estimators = [
+        "rloo",
+        "reinforce_plus_plus",
+        "reinforce_plus_plus_baseline",
+        "opo",
+        "max_rl",
+        "gdpo",
+        "hierarchical",
+    ];
+    let mut seen = vec![trace(&rl())];
+    for estimator in estimators {
+        let mut rl = rl();
+        rl.advantage.estimator = serde_json::from_value(estimator.into()).unwrap();
+        let got = trace(&rl);
+        assert!(!seen.contains(&got), "`{estimator}` learns like another");
+        seen.push(got);
+    }
 }
 
 #[test]

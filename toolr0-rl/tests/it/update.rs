@@ -28,8 +28,13 @@ fn plain() -> RlConfig {
 
 /// Three prompts of uneven length, `n` completions of uneven length each.
 fn rollouts(sampler: &Sampler, n: usize, temperature: f64) -> Vec<Group> {
+    filtered_rollouts(sampler, n, temperature, 1.0)
+}
+
+fn filtered_rollouts(sampler: &Sampler, n: usize, temperature: f64, top_p: f64) -> Vec<Group> {
     let config = SamplingConfig {
         temperature,
+        top_p,
         max_new_tokens: 12,
         stop: vec!["a".into()],
         ..SamplingConfig::default()
@@ -145,29 +150,66 @@ fn recomputation_changes_no_bit() {
     }
 }
 
+/// Settings of the loss under which an update must not depend on its micro-batches: among them those that look at the
+/// whole step (a mean over tokens, a quantile of entropies).
+fn losses() -> Vec<GrpoConfig> {
+    let plain = |loss: &str| GrpoConfig {
+        loss_type: serde_json::from_value(loss.into()).unwrap(),
+        beta: 0.0,
+        max_completion_length: (loss == "dr_grpo").then_some(12),
+        ..GrpoConfig::default()
+    };
+    let names = ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo", "gspo"];
+    let mut all: Vec<GrpoConfig> = names.iter().map(|name| plain(name)).collect();
+    for name in ["grpo", "dapo"] {
+        let entropies = GrpoConfig { top_entropy_quantile: 0.3, entropy_coef: 0.2, ..plain(name) };
+        all.push(GrpoConfig { entropy_coef: 0.0, ..entropies.clone() });
+        all.push(entropies);
+    }
+    all
+}
+
 #[test]
 fn a_split_into_micro_batches_changes_nothing() {
     let agent = Agent::new(Role::Solver, &tiny()).unwrap();
     let groups = rollouts(&agent.sampler(8).unwrap(), 4, 1.0);
     let advantages = advantages(&groups);
-    for loss in ["grpo", "dapo"] {
-        let loss_type = serde_json::from_value(loss.into()).unwrap();
-        let rl = |micro_batch_tokens| {
-            let loss = GrpoConfig { loss_type, beta: 0.0, ..GrpoConfig::default() };
-            RlConfig { micro_batch_tokens, loss, ..plain() }
-        };
+    for loss in losses() {
+        let rl = |micro_batch_tokens| RlConfig { micro_batch_tokens, loss: loss.clone(), ..plain() };
         let whole = step(&groups, &advantages, &rl(1 << 20), None);
-        assert!(moved(&whole) > 1e-3);
+        assert!(moved(&whole) > 1e-3, "{loss:?}");
         for tokens in [1, 150] {
             let split = step(&groups, &advantages, &rl(tokens), None);
             assert_close(&split.weights, &whole.weights, 1e-6);
             assert_close(&split.gradient, &whole.gradient, 1e-6);
-            assert!((split.stats.loss - whole.stats.loss).abs() <= 1e-6, "{loss}");
-            assert!((split.stats.grad_norm - whole.stats.grad_norm).abs() <= 1e-6, "{loss}");
+            assert!((split.stats.loss - whole.stats.loss).abs() <= 1e-6, "{loss:?}");
+            assert!((split.stats.grad_norm - whole.stats.grad_norm).abs() <= 1e-6, "{loss:?}");
             let (a, b) = (&split.stats.stats, &whole.stats.stats);
             assert_eq!((split.stats.positions, a.rows, a.tokens), (whole.stats.positions, b.rows, b.tokens));
             assert!((a.entropy.unwrap() - b.entropy.unwrap()).abs() <= 1e-6);
+            assert!((a.entropy_kept - b.entropy_kept).abs() <= 1e-12, "{loss:?}");
+            let share = loss.top_entropy_quantile;
+            assert!((a.entropy_kept - share).abs() < 0.05, "{share} of all tokens, not {}", a.entropy_kept);
         }
+    }
+}
+
+/// The groups of a step, and the completions of a group, have no order.
+#[test]
+fn the_order_of_rows_changes_nothing() {
+    let agent = Agent::new(Role::Solver, &tiny()).unwrap();
+    let groups = rollouts(&agent.sampler(8).unwrap(), 4, 1.0);
+    let advantages = advantages(&groups);
+    let mut turned = groups.clone();
+    turned.reverse();
+    turned.iter_mut().for_each(|group| group.rollouts.reverse());
+    let backwards: Vec<f64> = advantages.iter().rev().copied().collect();
+    for loss in losses() {
+        let rl = RlConfig { micro_batch_tokens: 150, loss, ..plain() };
+        let (want, got) = (step(&groups, &advantages, &rl, None), step(&turned, &backwards, &rl, None));
+        assert_close(&got.weights, &want.weights, 1e-6);
+        assert_close(&got.gradient, &want.gradient, 1e-6);
+        assert!((got.stats.loss - want.stats.loss).abs() <= 1e-6);
     }
 }
 
@@ -175,8 +217,8 @@ fn a_split_into_micro_batches_changes_nothing() {
 #[test]
 fn the_trainer_computes_the_samplers_logprobs() {
     let agent = Agent::new(Role::Solver, &tiny()).unwrap();
-    for temperature in [1.0, 0.7] {
-        let groups = rollouts(&agent.sampler(5).unwrap(), 4, temperature);
+    for (temperature, top_p) in [(1.0, 1.0), (0.7, 1.0), (1.0, 0.8), (0.7, 0.8)] {
+        let groups = filtered_rollouts(&agent.sampler(5).unwrap(), 4, temperature, top_p);
         let sampled: Vec<f64> = groups
             .iter()
             .flat_map(|g| &g.rollouts)
