@@ -110,11 +110,19 @@ Examples:
   toolr0 eval                                         the exam of the embedded base
   toolr0 eval --model runs/0-1/solver --limit 100
   toolr0 eval --questions dev                         the set on which choices are made
-  toolr0 eval --model DIR --bench ../shared/bench --out answers.jsonl")]
+  toolr0 eval --model DIR --bench bench --out answers.jsonl
+  toolr0 eval --model DIR --bench bench --out answers.jsonl --resume
+  toolr0 eval --samples 8                             pass@1 to pass@8
+  toolr0 eval --compare embedded runs/0-1/solver --bench bench
+  toolr0 eval --compare runs/0-1                      the iterations of a run")]
 pub(crate) struct Eval {
     /// A folder in the Hugging Face layout, a hub id, or `embedded`
     #[arg(long, value_name = "DIR_OR_HUB_ID", default_value = crate::model::EMBEDDED)]
     pub(crate) model: String,
+    /// Compare several models with the first of them, question by question; a run directory stands for its base and
+    /// its iterations (see `selfplay --keep-iterations`)
+    #[arg(long, value_name = "MODEL", num_args = 1.., conflicts_with = "model")]
+    pub(crate) compare: Vec<String>,
     /// A folder of `SUITE/SPLIT.jsonl` questions, instead of the exam
     #[arg(long, value_name = "DIR")]
     pub(crate) bench: Option<PathBuf>,
@@ -124,9 +132,21 @@ pub(crate) struct Eval {
     /// Questions of each split, from its beginning; all of a benchmark and 300 of the exam if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
-    /// Write every item with its answer and scores to this file, which must not exist
+    /// Write every answer with its scores to this file, which must not exist
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) out: Option<PathBuf>,
+    /// Go on with the file of `--out`: what it answers is not asked again
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
+    /// Answers to each question, for pass@k
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) samples: u32,
+    /// Temperature; 0, the likeliest answer, for one answer to each question, and 1 for several, if left out
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f64>,
+    /// Where the random numbers of `--samples` come from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
     /// Longest answer, in tokens
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_new_tokens: u32,

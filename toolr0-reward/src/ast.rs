@@ -282,6 +282,30 @@ fn standardize(text: &str) -> String {
     kept.to_lowercase().replace('\'', "\"")
 }
 
+/// What the three rules say of one prediction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scores {
+    /// The accuracy that we report.
+    pub ast_match: bool,
+    /// BFCL's own rule; only of its questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfcl_match: Option<bool>,
+    /// The counts behind Hammer's F1.
+    pub hammer_counts: HammerCounts,
+}
+
+impl Scores {
+    /// Scores one prediction; `None` is one that could not be read.
+    pub fn new(prediction: Option<&[ToolCall]>, item: &BenchItem) -> Self {
+        let is_bfcl = item.answer_spec.is_some() || item.expect().is_some();
+        Self {
+            ast_match: ast_match(prediction, item),
+            bfcl_match: is_bfcl.then(|| bfcl_match(prediction, item)),
+            hammer_counts: hammer_counts(prediction, item),
+        }
+    }
+}
+
 /// The counts that Hammer sums over all questions before it divides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HammerCounts {

@@ -12,7 +12,8 @@
 //! - [`score`]: completions of a file, line by line, under the profile [`Strict`](Profile::Strict) (all of the above) or
 //!   [`Release`](Profile::Release);
 //! - [`release`]: the rules of the public release, kept for comparison;
-//! - [`ast`] and [`stats`]: how benchmark answers are scored, and what a difference between two scores means.
+//! - [`ast`] and [`stats`]: how benchmark answers are scored, and what a difference between two scores means;
+//! - [`question`]: the exam's and the benchmarks' questions, asked and marked alike.
 //!
 //! # Source
 //!
@@ -23,6 +24,7 @@ pub mod ast;
 pub mod fault;
 pub mod grounding;
 pub mod matching;
+pub mod question;
 pub mod release;
 pub mod reward;
 pub mod score;
@@ -34,6 +36,7 @@ pub mod wire;
 
 pub use fault::{Block, Fault};
 pub use matching::{CallErrors, calls_match};
+pub use question::Question;
 pub use reward::{Reward, RewardConfig, generator_reward, solver_reward};
 pub use score::{Profile, score_line};
 pub use toolr0_tools as tools;

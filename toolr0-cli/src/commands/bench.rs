@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use toolr0_reward::ast::{BenchItem, HammerCounts, ast_match, bfcl_match, hammer_counts};
+use toolr0_reward::ast::{BenchItem, Scores};
 use toolr0_tools::ToolCall;
 
 use crate::args::{Bench, Global};
@@ -19,30 +19,6 @@ use crate::ui::Screen;
 struct Prediction {
     id: String,
     prediction: Option<Vec<ToolCall>>,
-}
-
-/// What the rules say of one prediction.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Scores {
-    /// The accuracy that we report.
-    pub(crate) ast_match: bool,
-    /// BFCL's own rule; only of its questions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) bfcl_match: Option<bool>,
-    /// The counts behind Hammer's F1.
-    pub(crate) hammer_counts: HammerCounts,
-}
-
-impl Scores {
-    /// Scores one prediction; `None` is one that could not be read.
-    pub(crate) fn new(prediction: Option<&[ToolCall]>, item: &BenchItem) -> Self {
-        let is_bfcl = item.answer_spec.is_some() || item.expect().is_some();
-        Self {
-            ast_match: ast_match(prediction, item),
-            bfcl_match: is_bfcl.then(|| bfcl_match(prediction, item)),
-            hammer_counts: hammer_counts(prediction, item),
-        }
-    }
 }
 
 #[derive(Serialize)]
