@@ -211,6 +211,53 @@ A line of the predictions is {\"id\": .., \"prediction\": [calls] or null}. A li
         #[arg(long, value_name = "FILE")]
         predictions: PathBuf,
     },
+    /// Convert the published files of a suite into questions for `eval --bench`
+    #[command(after_help = "\
+Examples:
+  toolr0 bench import bfcl gorilla/berkeley-function-call-leaderboard/bfcl_eval/data --out bench
+  toolr0 bench import sealtools Seal-Tools/Seal-Tools_Dataset --out bench
+
+Written is OUT/SUITE/SPLIT.jsonl. What cannot be scored is dropped and counted by reason.")]
+    Import {
+        /// The suite
+        #[arg(value_enum)]
+        suite: Suite,
+        /// Its folder, or one of its files
+        path: PathBuf,
+        /// Where the questions go; OUT/SUITE must not exist
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// A published suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Berkeley Function Calling Leaderboard, v4: `BFCL_v4_*.json` and `possible_answer/`
+    Bfcl,
+    /// ToolAlpaca: `eval_real.json`, `eval_simulated.json`
+    Toolalpaca,
+    /// Seal-Tools: `dataset_for_finetune/*.json`
+    Sealtools,
+    /// NexusRaven: `standardized_queries.jsonl` and `standardized_api_list.jsonl`
+    Nexusraven,
+    /// API-Bank: `level-1-api.json`, `level-2-api.json`
+    Apibank,
+    /// SNIPS: `validate_*.json` of all intents
+    Snips,
+}
+
+impl std::fmt::Display for Suite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bfcl => "bfcl",
+            Self::Toolalpaca => "toolalpaca",
+            Self::Sealtools => "sealtools",
+            Self::Nexusraven => "nexusraven",
+            Self::Apibank => "apibank",
+            Self::Snips => "snips",
+        })
+    }
 }
 
 /// Flags of `score`.

@@ -18,6 +18,7 @@ mod bench;
 mod bootstrap;
 mod commands;
 mod config;
+mod import;
 mod input;
 mod model;
 mod plan;

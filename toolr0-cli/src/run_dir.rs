@@ -156,13 +156,15 @@ impl Log {
     /// Returns its whole lines as well.
     pub(crate) fn resume(path: &Path) -> Result<(Self, String), Error> {
         let open = || -> std::io::Result<(File, String)> {
-            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let mut file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
             file.set_len(bytes.len() as u64)?;
             file.seek(SeekFrom::End(0))?;
-            let text = String::from_utf8(bytes).map_err(|e| std::io::Error::new(ErrorKind::InvalidData, e))?;
+            let text =
+                String::from_utf8(bytes).map_err(|e| std::io::Error::new(ErrorKind::InvalidData, e))?;
             Ok((file, text))
         };
         let (file, text) = open().map_err(|source| Error::Write { path: path.to_owned(), source })?;

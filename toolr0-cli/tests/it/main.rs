@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod configs;
+mod eval;
 mod foreign;
 mod rooms;
 mod runs;
