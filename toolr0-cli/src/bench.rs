@@ -53,9 +53,10 @@ fn read_split(suite: &Path, file: &Path) -> Result<Split> {
     let mut lines = Lines::open(file)?;
     while let Some(line) = lines.next()? {
         match serde_json::from_str::<BenchItem>(&line) {
-            Ok(item) if item.tools.is_empty() => split.bad.push(format!("{}: no tools", lines.place())),
-            Ok(item) if item.messages.is_empty() => split.bad.push(format!("{}: no messages", lines.place())),
-            Ok(item) => split.items.push(item),
+            Ok(item) => match item.fault() {
+                Some(reason) => split.bad.push(format!("{}: {reason}", lines.place())),
+                None => split.items.push(item),
+            },
             Err(error) => split.bad.push(format!("{}: {error}", lines.place())),
         }
     }

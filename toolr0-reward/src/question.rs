@@ -5,7 +5,7 @@
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
-use toolr0_tools::{Message, Prompt, Task, ToolCall};
+use toolr0_tools::{Message, Prompt, Task, ToolCall, ToolSpec};
 
 use crate::ast::{BenchItem, Expect, HammerCounts, Scores};
 use crate::fault::Fault;
@@ -51,7 +51,7 @@ impl Question {
     pub fn prompt(&self, style: Style) -> Prompt {
         match self {
             Self::Task(task) => wire::solver::prompt(&task.question, &task.tools, style),
-            Self::Item(item) => item_prompt(item, style),
+            Self::Item(item) => conversation_prompt(&item.messages, &item.tools, style),
         }
     }
 
@@ -109,17 +109,17 @@ fn mark_item(item: &BenchItem, text: &str) -> Mark {
 ///
 /// A system message of the question joins the solver's, since most chat templates take one. For a question of one
 /// message this is exactly the prompt that the solver is trained on.
-fn item_prompt(item: &BenchItem, style: Style) -> Prompt {
-    let last_user = item.messages.iter().rposition(|message| message.role == "user");
-    let question = last_user.map_or("", |i| item.messages[i].content.as_str());
-    let Prompt { messages: own } = wire::solver::prompt(question, &item.tools, style);
+pub fn conversation_prompt(conversation: &[Message], tools: &[ToolSpec], style: Style) -> Prompt {
+    let last_user = conversation.iter().rposition(|message| message.role == "user");
+    let question = last_user.map_or("", |i| conversation[i].content.as_str());
+    let Prompt { messages: own } = wire::solver::prompt(question, tools, style);
     let (mut system, mut user) = (String::new(), String::new());
     for Message { role, content } in own {
         let part = if role == "system" { &mut system } else { &mut user };
         part.push_str(&content);
     }
-    let mut messages = Vec::with_capacity(item.messages.len() + 1);
-    for (i, message) in item.messages.iter().enumerate() {
+    let mut messages = Vec::with_capacity(conversation.len() + 1);
+    for (i, message) in conversation.iter().enumerate() {
         if message.role == "system" {
             system = format!("{system}\n\n{}", message.content);
         } else if Some(i) == last_user {
@@ -263,20 +263,25 @@ mod tests {
     fn one_message_makes_the_solvers_own_prompt() {
         let item = item(&[("user", "Do f.")]);
         for style in [Style::Paper, Style::Compact] {
-            assert_eq!(item_prompt(&item, style), wire::solver::prompt("Do f.", &item.tools, style));
+            assert_eq!(
+                conversation_prompt(&item.messages, &item.tools, style),
+                wire::solver::prompt("Do f.", &item.tools, style)
+            );
         }
     }
 
     #[test]
     fn a_conversation_keeps_its_order_and_the_menu_stands_behind_the_last_user_message() {
         let turns = [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("tool", "d")];
-        let messages = item_prompt(&item(&turns), Style::Compact).messages;
+        let messages =
+            conversation_prompt(&item(&turns).messages, &item(&turns).tools, Style::Compact).messages;
         let roles: Vec<_> = messages.iter().map(|m| m.role.as_str()).collect();
         assert_eq!(roles, ["system", "user", "assistant", "user", "tool"]);
         assert!(messages[0].content.ends_with("Be kind."));
         assert!(!messages[1].content.contains("<available_tools>"));
         assert!(messages[3].content.starts_with("c\n\n<available_tools>["));
-        let none = item_prompt(&item(&[("assistant", "b")]), Style::Compact).messages;
+        let none =
+            conversation_prompt(&[Message::new("assistant", "b")], &item(&[]).tools, Style::Compact).messages;
         assert!(none[2].content.starts_with("<available_tools>"));
     }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use toolr0_curriculum::Drops;
-use toolr0_reward::ast::{BenchItem, Expect};
+use toolr0_reward::ast::BenchItem;
 use toolr0_tools::{Message, ToolCall, ToolSpec};
 
 use crate::args::Suite;
@@ -51,7 +51,7 @@ pub(crate) fn import(suite: Suite, path: &Path) -> Result<Import> {
 impl Import {
     /// Takes an item, unless something is wrong with it.
     fn keep(&mut self, item: BenchItem) {
-        match fault(&item) {
+        match item.fault() {
             Some(reason) => self.drop(&item.split, reason),
             None if !self.ids.insert(item.id.clone()) => self.drop(&item.split, "id given twice"),
             None => self.splits.entry(item.split.clone()).or_default().push(item),
@@ -61,35 +61,6 @@ impl Import {
     fn drop(&mut self, split: &str, reason: &str) {
         self.drops.entry(split.to_owned()).or_default().add(reason);
     }
-}
-
-/// Why an item cannot be scored, if it cannot.
-fn fault(item: &BenchItem) -> Option<&'static str> {
-    if item.tools.is_empty() {
-        return Some("no tools");
-    }
-    if item.messages.iter().all(|message| message.content.trim().is_empty()) {
-        return Some("no question");
-    }
-    let mut names = HashSet::new();
-    if !item.tools.iter().all(|tool| names.insert(tool.name.as_str())) {
-        return Some("two tools of one name");
-    }
-    if item.answers.is_empty() && item.expect() != Some(Expect::AnyCall) {
-        return Some("no answer");
-    }
-    item.answers.iter().flatten().find_map(|call| {
-        let Some(tool) = item.tools.iter().find(|tool| tool.name == call.name) else {
-            return Some("the answer calls a tool that is not offered");
-        };
-        if tool.required().any(|key| !call.arguments.contains_key(key)) {
-            return Some("the answer lacks a required argument");
-        }
-        call.arguments
-            .keys()
-            .any(|key| tool.param(key).is_none())
-            .then_some("the answer has an unknown argument")
-    })
 }
 
 /// An item of plain published form: one question, one list of calls. Where an argument is written as a string and its

@@ -1,6 +1,7 @@
 //! Small files in the published layouts, made by hand.
 
 use super::*;
+use toolr0_reward::ast::Expect;
 
 /// Imports files given by name and content.
 #[track_caller]

@@ -130,3 +130,39 @@ fn a_published_suite_is_imported_whole_or_not_at_all() {
     assert!(!broken.status.success() && stderr(&broken).contains("validate_RateBook.json"));
     assert!(!home.join("other").exists());
 }
+
+#[test]
+fn tasks_like_held_out_questions_are_dropped_and_listed() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let more = ["--quiet", "--seed", "3", "--set", "selfplay.generator_steps=0"];
+    succeed(home, &tiny(&[more.as_slice(), &["--out", "free"]].concat()));
+    let taught = answers(&home.join("free/iteration-1/tasks.jsonl"));
+    assert!(!taught.is_empty());
+    // What it was taught becomes a suite; then the generator, which is not trained, writes the same again.
+    let item = |line: &Value| {
+        let question = line["task"]["question"].as_str().unwrap();
+        json!({"id": question, "benchmark": "b", "split": "s", "messages": [{"role": "user", "content": question}],
+            "tools": line["task"]["tools"], "answers": [line["task"]["gold"]]})
+    };
+    std::fs::create_dir_all(home.join("suite/b")).unwrap();
+    let lines: String = taught.iter().map(|line| format!("{}\n", item(line))).collect();
+    std::fs::write(home.join("suite/b/s.jsonl"), lines).unwrap();
+    let guarded = [more.as_slice(), &["--out", "guarded", "--guard", "suite"]].concat();
+    succeed(home, &tiny(&guarded));
+    let records = answers(&home.join("guarded/metrics.jsonl"));
+    let dataset = records.iter().find(|record| record["record"] == "dataset").unwrap();
+    let listed: Vec<_> =
+        dataset["contaminated"].as_array().unwrap().iter().map(|hit| &hit["question"]).collect();
+    for line in &taught {
+        assert!(listed.contains(&&line["task"]["question"]), "{line} in {listed:?}");
+    }
+    let stage = dataset["funnel"].as_array().unwrap().iter().find(|stage| stage["name"] == "guard").unwrap();
+    let dropped: u64 = stage["drops"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(dropped as usize, listed.len());
+    let result: Value =
+        serde_json::from_str(&std::fs::read_to_string(home.join("guarded/result.json")).unwrap()).unwrap();
+    assert_eq!(result["guarded"], taught.len());
+    let none = run(home, &tiny(&["--out", "x", "--guard", "nowhere"]));
+    assert!(!none.status.success() && stderr(&none).contains("nowhere") && !home.join("x").exists());
+}

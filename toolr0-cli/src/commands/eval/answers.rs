@@ -124,9 +124,9 @@ pub(super) fn fingerprint(model: &Checkpoint, settings: &serde_json::Value) -> R
     Ok(hex(&hash.finalize()))
 }
 
-/// The key of one question.
-pub(super) fn key(fingerprint: &str, prompt: &Prompt) -> String {
-    hex(&Sha256::digest(format!("{fingerprint} {}", prompt.fingerprint())))
+/// The key of one question. Two suites may ask the same, and draw their answers apart, so the name is part of it.
+pub(super) fn key(fingerprint: &str, id: &str, prompt: &Prompt) -> String {
+    hex(&Sha256::digest(format!("{fingerprint} {} {id}", prompt.fingerprint())))
 }
 
 fn hex(hash: &[u8]) -> String {

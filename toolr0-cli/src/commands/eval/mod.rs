@@ -20,7 +20,7 @@ use toolr0_tools::Prompt;
 use self::answers::{Answers, Line, fingerprint, key};
 use self::compare::{compare, comparison_table};
 use self::sheet::{Sheet, Unasked, table};
-use crate::args::{Eval, Global};
+use crate::args::{Eval, Global, OnBadLine};
 use crate::bench;
 use crate::model;
 use crate::ui::{Screen, out};
@@ -37,7 +37,11 @@ pub(crate) fn run(args: &Eval, global: Global) -> Result<ExitCode> {
     let clock = Instant::now();
     let mut screen = Screen::new(global);
     let splits = questions(args)?;
-    splits.iter().flat_map(|split| &split.bad).for_each(|bad| screen.warn(bad));
+    let mut bad = splits.iter().flat_map(|split| &split.bad);
+    if let (OnBadLine::Stop, Some(first)) = (args.bad_lines, bad.clone().next()) {
+        bail!("{first}");
+    }
+    bad.by_ref().for_each(|bad| screen.warn(bad));
     let names = if args.compare.is_empty() { vec![args.model.clone()] } else { subjects(&args.compare)? };
     let mut answers = Answers::open(args.out.as_deref(), args.resume)?;
     let mut reports = Vec::new();
@@ -216,7 +220,7 @@ impl Examiner {
         let (mut marks, mut open) = (Vec::new(), Vec::new());
         for (i, question) in split.questions.iter().enumerate() {
             let prompt = question.prompt(self.style);
-            let key = key(&self.fingerprint, &prompt);
+            let key = key(&self.fingerprint, &question.id(), &prompt);
             if let Some(reason) = self.refused(&prompt) {
                 unasked.add(reason);
                 let mark = question.not_asked();
