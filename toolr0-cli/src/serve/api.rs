@@ -135,7 +135,7 @@ fn forced(choice: &Value, tools: &mut Vec<toolr0_tools::ToolSpec>) -> Result<Str
                 return Err(format!("`tool_choice` names `{name}`, which is not among the tools"));
             }
             tools.retain(|tool| tool.name == name);
-            Ok(format!("<tool_call_answer>[{{\"name\":{},\"arguments\":", json!(name)))
+            Ok(format!("<tool_call_answer>[{{\"name\":{},\"arguments\":{{", json!(name)))
         }
     }
 }
@@ -191,7 +191,7 @@ mod tests {
         assert!(required.tools && required.forced.ends_with("\"name\":\""));
         let named = ask(json!({"tool_choice": {"type": "function", "function": {"name": "book"}}})).unwrap();
         assert!(named.forced.contains("\"book\"") && !shown(&named).contains("sing"));
-        let text = format!("{}{{}}}}]</tool_call_answer>", named.forced);
+        let text = format!("{}}}}}]</tool_call_answer>", named.forced);
         assert_eq!(message(&text, true, false, "x").1, "tool_calls");
     }
 
