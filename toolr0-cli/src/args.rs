@@ -55,6 +55,16 @@ pub(crate) enum Command {
     /// Work with benchmark files
     #[command(subcommand)]
     Bench(Bench),
+    /// Train a model on a file of conversations or tasks
+    Sft(Sft),
+    /// Write the tasks of a run for other programs
+    Export(Export),
+    /// Talk to a model, and see its calls
+    Chat(Chat),
+    /// Look into a run directory
+    Inspect(Inspect),
+    /// Serve a model behind OpenAI's interface
+    Serve(Serve),
     /// Score completions of a file by the rewards of one role
     Score(Score),
     /// Make the embedded base model again, from nothing
@@ -95,6 +105,10 @@ pub(crate) struct Selfplay {
     /// Which held-out set is the exam: choose settings on `dev`, and report `exam`
     #[arg(long, value_enum, default_value_t = HeldOut::Exam)]
     pub(crate) questions: HeldOut,
+    /// Benchmark questions that the solver must not train on, as `SUITE/SPLIT.jsonl`: self-made tasks that are like one are
+    /// dropped and listed in metrics.jsonl; may be given again
+    #[arg(long, value_name = "DIR")]
+    pub(crate) guard: Vec<PathBuf>,
     /// Keep both models of every iteration, not only the last
     #[arg(long)]
     pub(crate) keep_iterations: bool,
@@ -110,11 +124,19 @@ Examples:
   toolr0 eval                                         the exam of the embedded base
   toolr0 eval --model runs/0-1/solver --limit 100
   toolr0 eval --questions dev                         the set on which choices are made
-  toolr0 eval --model DIR --bench ../shared/bench --out answers.jsonl")]
+  toolr0 eval --model DIR --bench bench --out answers.jsonl
+  toolr0 eval --model DIR --bench bench --out answers.jsonl --resume
+  toolr0 eval --samples 8                             pass@1 to pass@8
+  toolr0 eval --compare embedded runs/0-1/solver --bench bench
+  toolr0 eval --compare runs/0-1                      the iterations of a run")]
 pub(crate) struct Eval {
     /// A folder in the Hugging Face layout, a hub id, or `embedded`
     #[arg(long, value_name = "DIR_OR_HUB_ID", default_value = crate::model::EMBEDDED)]
     pub(crate) model: String,
+    /// Compare several models with the first of them, question by question; a run directory stands for its base and
+    /// its iterations (see `selfplay --keep-iterations`)
+    #[arg(long, value_name = "MODEL", num_args = 1.., conflicts_with = "model")]
+    pub(crate) compare: Vec<String>,
     /// A folder of `SUITE/SPLIT.jsonl` questions, instead of the exam
     #[arg(long, value_name = "DIR")]
     pub(crate) bench: Option<PathBuf>,
@@ -124,9 +146,24 @@ pub(crate) struct Eval {
     /// Questions of each split, from its beginning; all of a benchmark and 300 of the exam if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
-    /// Write every item with its answer and scores to this file, which must not exist
+    /// Write every answer with its scores to this file, which must not exist
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) out: Option<PathBuf>,
+    /// Go on with the file of `--out`: what it answers is not asked again
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
+    /// Answers to each question, for pass@k
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) samples: u32,
+    /// Temperature; 0, the likeliest answer, for one answer to each question, and 1 for several, if left out
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f64>,
+    /// Where the random numbers of `--samples` come from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// What to do with a line of `--bench` that is no question
+    #[arg(long, value_enum, default_value_t = OnBadLine::Skip)]
+    pub(crate) bad_lines: OnBadLine,
     /// Longest answer, in tokens
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_new_tokens: u32,
@@ -191,6 +228,206 @@ A line of the predictions is {\"id\": .., \"prediction\": [calls] or null}. A li
         #[arg(long, value_name = "FILE")]
         predictions: PathBuf,
     },
+    /// Convert the published files of a suite into questions for `eval --bench`
+    #[command(after_help = "\
+Examples:
+  toolr0 bench import bfcl gorilla/berkeley-function-call-leaderboard/bfcl_eval/data --out bench
+  toolr0 bench import sealtools Seal-Tools/Seal-Tools_Dataset --out bench
+
+Written is OUT/SUITE/SPLIT.jsonl. What cannot be scored is dropped and counted by reason.")]
+    Import {
+        /// The suite
+        #[arg(value_enum)]
+        suite: Suite,
+        /// Its folder, or one of its files
+        path: PathBuf,
+        /// Where the questions go; OUT/SUITE must not exist
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// A published suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Berkeley Function Calling Leaderboard, v4: `BFCL_v4_*.json` and `possible_answer/`
+    Bfcl,
+    /// ToolAlpaca: `eval_real.json`, `eval_simulated.json`
+    Toolalpaca,
+    /// Seal-Tools: `dataset_for_finetune/*.json`
+    Sealtools,
+    /// NexusRaven: `standardized_queries.jsonl` and `standardized_api_list.jsonl`
+    Nexusraven,
+    /// API-Bank: `level-1-api.json`, `level-2-api.json`
+    Apibank,
+    /// SNIPS: `validate_*.json` of all intents
+    Snips,
+}
+
+impl std::fmt::Display for Suite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bfcl => "bfcl",
+            Self::Toolalpaca => "toolalpaca",
+            Self::Sealtools => "sealtools",
+            Self::Nexusraven => "nexusraven",
+            Self::Apibank => "apibank",
+            Self::Snips => "snips",
+        })
+    }
+}
+
+/// Flags of `sft`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 sft --data tasks.jsonl --out tuned
+  toolr0 sft --model runs/0-1/solver --data messages.jsonl --out tuned --epochs 2 --learning-rate 2e-5
+
+A line is {\"messages\": [..], \"tools\": [..]} in OpenAI's form, of which the last message is learned, or a task as in
+RUN/iteration-1/tasks.jsonl.")]
+pub(crate) struct Sft {
+    /// A folder in the Hugging Face layout, a hub id, or `embedded`
+    #[arg(long, value_name = "DIR_OR_HUB_ID", default_value = crate::model::EMBEDDED)]
+    pub(crate) model: String,
+    /// What to learn, a line each; may be given again
+    #[arg(long, value_name = "FILE.jsonl", required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// The folder of the new checkpoint, which must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How often every example is seen
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) epochs: u32,
+    /// Peak learning rate, after a short warm-up; it falls to a tenth
+    #[arg(long, value_name = "RATE", default_value_t = 1e-5)]
+    pub(crate) learning_rate: f64,
+    /// Tokens of one update
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_tokens: u32,
+    /// Where the order of the examples comes from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How prompts are worded; `compact` for checkpoints of the embedded base, else `paper`, if left out
+    #[arg(long, value_enum)]
+    pub(crate) style: Option<Wording>,
+    /// What to do with a line that cannot be learned
+    #[arg(long, value_enum, default_value_t = OnBadLine::Skip)]
+    pub(crate) bad_lines: OnBadLine,
+}
+
+/// What to do with a line that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnBadLine {
+    /// Name it, count it, go on
+    Skip,
+    /// End with an error that names it
+    Stop,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 export runs/0-1 --out tasks.parquet
+  toolr0 export runs/0-1/iteration-3/tasks.jsonl --out messages.jsonl")]
+pub(crate) struct Export {
+    /// A run directory, or a file of tasks
+    #[arg(value_name = "RUN_OR_FILE")]
+    pub(crate) tasks: PathBuf,
+    /// The new file: .jsonl for OpenAI's messages, .parquet for a table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Flags of `chat`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 chat --tools tools.json
+  echo 'Book a table for 2.' | toolr0 chat --model runs/0-1/solver --tools tools.json --json
+
+The tools are a JSON list in OpenAI's form. A line of stdin is what the user says; an empty stdin ends it.")]
+pub(crate) struct Chat {
+    /// A folder in the Hugging Face layout, a hub id, or `embedded`
+    #[arg(long, value_name = "DIR_OR_HUB_ID", default_value = crate::model::EMBEDDED)]
+    pub(crate) model: String,
+    /// What may be called
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) tools: Option<PathBuf>,
+    /// Temperature; 0 takes the likeliest token every time
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Where the random numbers come from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_new_tokens: u32,
+    /// How prompts are worded; `compact` for checkpoints of the embedded base, else `paper`, if left out
+    #[arg(long, value_enum)]
+    pub(crate) style: Option<Wording>,
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 inspect runs/0-1                 rewards by part, and the tasks of the last iteration
+  toolr0 inspect runs/0-1 --task 3        answers of its solver to task 3, and the log-probs of the first")]
+pub(crate) struct Inspect {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// Whose tasks; the last iteration's if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) iteration: Option<u32>,
+    /// One task of them, counted from 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) task: Option<u32>,
+    /// Answers to draw
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) samples: u32,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 serve --model runs/0-1/solver --port 8000
+  TOOLR0_API_KEY=secret toolr0 serve --host 0.0.0.0
+
+/v1/chat/completions, /v1/models, /health, and /metrics for Prometheus. Ctrl-C finishes what was begun.")]
+pub(crate) struct Serve {
+    /// A folder in the Hugging Face layout, a hub id, or `embedded`
+    #[arg(long, value_name = "DIR_OR_HUB_ID", default_value = crate::model::EMBEDDED)]
+    pub(crate) model: String,
+    /// What clients call it; what `--model` says if left out
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where to listen; only this machine if left out
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) host: std::net::IpAddr,
+    /// The port; 0 takes any that is free
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Completions written together
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) max_rows: u32,
+    /// Requests in the house, waiting ones included; further ones are told to come again (429)
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_requests: u32,
+    /// Size of a request, KiB
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) max_body_kib: u32,
+    /// Time for a request, from its first byte to the end of its answer, s
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) timeout: u32,
+    /// Where the random numbers of requests without a seed come from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How prompts with tools are worded; `compact` for checkpoints of the embedded base, else `paper`, if left out
+    #[arg(long, value_enum)]
+    pub(crate) style: Option<Wording>,
 }
 
 /// Flags of `score`.

@@ -18,11 +18,15 @@ mod bench;
 mod bootstrap;
 mod commands;
 mod config;
+mod import;
 mod input;
+mod lessons;
 mod model;
+mod openai;
 mod plan;
 mod report;
 mod run_dir;
+mod serve;
 mod stop;
 mod ui;
 
@@ -68,6 +72,11 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Selfplay(args) => return commands::selfplay::run(args, global),
         Command::Eval(args) => return commands::eval::run(args, global),
         Command::Bench(args) => commands::bench::run(args, global)?,
+        Command::Sft(args) => commands::sft::run(args, global)?,
+        Command::Export(args) => commands::export::run(args, global)?,
+        Command::Chat(args) => commands::chat::run(args, global)?,
+        Command::Inspect(args) => commands::inspect::run(args, global)?,
+        Command::Serve(args) => commands::serve::run(args, global)?,
         Command::Score(args) => commands::score::run(args)?,
         Command::Bootstrap(args) => commands::bootstrap::run(args, global)?,
         Command::Configs(args) => commands::configs::configs(args)?,

@@ -26,6 +26,8 @@ pub(crate) struct RunResult {
     pub(crate) stopped: bool,
     /// Which held-out set was the exam.
     pub(crate) questions: HeldOut,
+    /// Benchmark items that tasks were kept apart from.
+    pub(crate) guarded: usize,
     /// The measurement; `null` where no exam was sat.
     pub(crate) exam: Option<ExamResult>,
 }

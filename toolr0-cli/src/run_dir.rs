@@ -12,7 +12,7 @@
 //! a run that is killed leaves whole checkpoints.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -152,6 +152,26 @@ impl Log {
         Ok(Self { path: path.to_owned(), file, len: 0 })
     }
 
+    /// A file that may exist, to be gone on with; half a line at its end, which a killed process may leave, is cut off.
+    /// Returns its whole lines as well.
+    pub(crate) fn resume(path: &Path) -> Result<(Self, String), Error> {
+        let open = || -> std::io::Result<(File, String)> {
+            let mut file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+            file.set_len(bytes.len() as u64)?;
+            file.seek(SeekFrom::End(0))?;
+            let text =
+                String::from_utf8(bytes).map_err(|e| std::io::Error::new(ErrorKind::InvalidData, e))?;
+            Ok((file, text))
+        };
+        let (file, text) = open().map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        let len = text.len() as u64;
+        Ok((Self { path: path.to_owned(), file, len }, text))
+    }
+
     /// Adds one line. If the disk is full, the file ends with the line before.
     pub(crate) fn push(&mut self, item: &impl Serialize) -> Result<(), Error> {
         let line = json(item, &self.path)?;
@@ -204,5 +224,18 @@ mod tests {
         Log::create(&path).unwrap().push(&7).unwrap();
         assert!(Log::create(&path).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "7\n");
+    }
+
+    #[test]
+    fn a_log_goes_on_after_half_a_line() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("m.jsonl");
+        let (_, text) = Log::resume(&path).unwrap();
+        assert_eq!(text, "");
+        std::fs::write(&path, "7\n{\"hal").unwrap();
+        let (mut log, text) = Log::resume(&path).unwrap();
+        assert_eq!(text, "7\n");
+        log.push(&8).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "7\n8\n");
     }
 }

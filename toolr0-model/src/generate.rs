@@ -73,14 +73,23 @@ const LANE_VALUES: u64 = 1 << 23;
 /// Rows below which a lane is not worth a thread.
 const MIN_LANE: usize = 8;
 
-struct Row {
-    request: usize,
-    sample: usize,
+/// A completion that is being written.
+pub(crate) struct Row {
+    pub(crate) request: usize,
+    pub(crate) sample: usize,
+    config: Arc<SamplingConfig>,
     cache: SequenceKv,
     rng: ChaCha8Rng,
     text: Incremental,
     next: u32,
-    done: Completion,
+    pub(crate) done: Completion,
+}
+
+impl Row {
+    /// Whether nothing follows.
+    pub(crate) fn is_over(&self) -> bool {
+        self.done.finish != Finish::Length || self.config.max_new_tokens <= self.done.tokens.len()
+    }
 }
 
 /// Draws completions; entry `[r][s]` belongs to stream `s` of request `r`.
@@ -110,24 +119,20 @@ pub fn generate(
         requests.iter().map(|r| r.streams.iter().map(|_| empty()).collect()).collect();
     let mut waiting: VecDeque<usize> =
         (0..requests.len()).filter(|r| !requests[*r].streams.is_empty()).collect();
-    let lanes = if model.config().n_params() <= LANE_VALUES { rayon::current_num_threads() } else { 1 };
     let root = common_root(model, requests)?;
+    let config = Arc::new(config.clone());
     let mut rows: Vec<Row> = Vec::new();
     let mut finished = 0;
     loop {
         let free = batching.max_rows.max(1).saturating_sub(rows.len());
-        rows.extend(admit(model, requests, root.as_ref(), &mut waiting, free, batching, config)?);
+        rows.extend(admit(model, requests, root.as_ref(), &mut waiting, free, batching, &config)?);
         if rows.is_empty() {
             return Ok(out);
         }
-        let lane = rows.len().div_ceil(lanes).max(MIN_LANE);
-        let pieces = rows.chunks_mut(lane).collect();
-        side_by_side(pieces, |rows| step(model, tokenizer, eos, config, rows))
-            .into_iter()
-            .collect::<Result<()>>()?;
+        decode(model, tokenizer, eos, &mut rows)?;
         let before = finished;
         rows.retain_mut(|row| {
-            let over = row.done.finish != Finish::Length || config.max_new_tokens <= row.done.tokens.len();
+            let over = row.is_over();
             if over {
                 finished += 1;
                 out[row.request][row.sample] = std::mem::replace(&mut row.done, empty());
@@ -178,7 +183,7 @@ fn admit(
     waiting: &mut VecDeque<usize>,
     mut free: usize,
     batching: Batching,
-    config: &SamplingConfig,
+    config: &Arc<SamplingConfig>,
 ) -> Result<Vec<Row>> {
     let empty_batch = free == batching.max_rows.max(1);
     let known = root.map_or(0, |root| root.len());
@@ -195,26 +200,34 @@ fn admit(
         taken.push(next);
         waiting.pop_front();
     }
-    if taken.is_empty() {
-        return Ok(Vec::new());
-    }
+    let taken: Vec<_> = taken.into_iter().map(|next| (next, &requests[next], config)).collect();
+    prefill(model, &taken, root)
+}
+
+/// Prefills prompts, each with a number and settings of its own, and makes a row of each sample.
+pub(crate) fn prefill(
+    model: &CausalLm,
+    taken: &[(usize, &Request, &Arc<SamplingConfig>)],
+    root: Option<&Arc<SequenceKv>>,
+) -> Result<Vec<Row>> {
+    let known = root.map_or(0, |root| root.len());
     // All but the last prompt token go into the shared cache; each row then feeds the last one itself.
     let mut caches: Vec<SequenceKv> = taken.iter().map(|_| model.new_cache(root.cloned())).collect();
     let heads: Vec<&[u32]> =
-        taken.iter().map(|r| &requests[*r].prompt[known..requests[*r].prompt.len() - 1]).collect();
+        taken.iter().map(|(_, request, _)| &request.prompt[known..request.prompt.len() - 1]).collect();
     let new: Vec<usize> = heads.iter().map(|h| h.len()).collect();
     if new.iter().any(|n| *n != 0) {
         let mut rows: Vec<&mut SequenceKv> = caches.iter_mut().collect();
         model.forward_cached(&heads.concat(), &mut rows, &new)?;
     }
     let mut out = Vec::new();
-    for (request, cache) in taken.into_iter().zip(caches) {
+    for ((number, Request { prompt, streams }, config), cache) in taken.iter().zip(caches) {
         let cache = Arc::new(cache);
-        let Request { prompt, streams } = &requests[request];
         for (sample, stream) in streams.iter().enumerate() {
             out.push(Row {
-                request,
+                request: *number,
                 sample,
+                config: Arc::clone(config),
                 cache: model.new_cache(Some(cache.clone())),
                 rng: stream.rng(),
                 text: Incremental::new(false),
@@ -230,14 +243,16 @@ fn admit(
     Ok(out)
 }
 
+/// One token for every row, in lanes.
+pub(crate) fn decode(model: &CausalLm, tokenizer: &Tokenizer, eos: &[u32], rows: &mut [Row]) -> Result<()> {
+    let lanes = if model.config().n_params() <= LANE_VALUES { rayon::current_num_threads() } else { 1 };
+    let lane = rows.len().div_ceil(lanes).max(MIN_LANE);
+    let pieces = rows.chunks_mut(lane).collect();
+    side_by_side(pieces, |rows| step(model, tokenizer, eos, rows)).into_iter().collect()
+}
+
 /// One token for every row of a lane.
-fn step(
-    model: &CausalLm,
-    tokenizer: &Tokenizer,
-    eos: &[u32],
-    config: &SamplingConfig,
-    rows: &mut [Row],
-) -> Result<()> {
+fn step(model: &CausalLm, tokenizer: &Tokenizer, eos: &[u32], rows: &mut [Row]) -> Result<()> {
     let tokens: Vec<u32> = rows.iter().map(|row| row.next).collect();
     let new = vec![1; rows.len()];
     let hidden = {
@@ -250,15 +265,15 @@ fn step(
         rows.par_iter_mut().zip(logits.par_chunks(v)).with_min_len(4).try_for_each_init(
             Scratch::default,
             |scratch, (row, logits)| {
-                let drawn = sample(logits, config, &mut row.rng, scratch)?;
+                let drawn = sample(logits, &row.config, &mut row.rng, scratch)?;
                 row.next = drawn.token;
                 row.done.tokens.push(drawn.token);
                 row.done.logprobs.push(drawn.logprob);
                 if eos.contains(&drawn.token) {
                     row.done.finish = Finish::Eos;
-                } else if !config.stop.is_empty() {
+                } else if !row.config.stop.is_empty() {
                     row.text.push(tokenizer, drawn.token)?;
-                    if row.text.find_stop(&config.stop).is_some() {
+                    if row.text.find_stop(&row.config.stop).is_some() {
                         row.done.finish = Finish::Stop;
                     }
                 }

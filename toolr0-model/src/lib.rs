@@ -10,6 +10,7 @@
 //! - [`lora`]: adapters beside frozen weights;
 //! - [`kernels`]: its arithmetic, each piece beside its definition;
 //! - [`sampler`], [`generate`](mod@generate): from logits to tokens, from prompts to completions;
+//! - [`engine`]: the same while requests come and go;
 //! - [`lanes`]: batches in pieces, side by side;
 //! - [`rng`]: random streams with names, so that every draw of a run can be repeated alone.
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
+pub mod engine;
 pub mod error;
 pub mod generate;
 pub mod hub;
@@ -34,6 +36,7 @@ pub use chat::ChatTemplate;
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use decoder::{CausalLm, Params};
+pub use engine::Engine;
 pub use error::{Error, Result};
 pub use generate::{Completion, Finish, Request, generate};
 pub use lora::LoraConfig;

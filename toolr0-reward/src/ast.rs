@@ -12,7 +12,7 @@
 //!
 //! A prediction is what the parser made of a model's text: calls, or `None` where there was nothing to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,34 @@ impl BenchItem {
             "any_call" => Some(Expect::AnyCall),
             _ => None,
         }
+    }
+
+    /// Why the question cannot be asked or its answers cannot be right, if that is so: no tools, no words, or an answer
+    /// that breaks the schema of its own tool. Types are not looked at: published answers write numbers as strings.
+    pub fn fault(&self) -> Option<&'static str> {
+        if self.tools.is_empty() {
+            return Some("no tools");
+        }
+        if self.messages.iter().all(|message| message.content.trim().is_empty()) {
+            return Some("no question");
+        }
+        let mut names = HashSet::new();
+        if !self.tools.iter().all(|tool| names.insert(tool.name.as_str())) {
+            return Some("two tools of one name");
+        }
+        if self.answers.is_empty() && self.expect() != Some(Expect::AnyCall) {
+            return Some("no answer");
+        }
+        self.answers.iter().flatten().find_map(|call| {
+            let Some(tool) = self.tools.iter().find(|tool| tool.name == call.name) else {
+                return Some("the answer calls a tool that is not offered");
+            };
+            if tool.required().any(|key| !call.arguments.contains_key(key)) {
+                return Some("the answer lacks a required argument");
+            }
+            let unknown = call.arguments.keys().any(|key| tool.param(key).is_none());
+            unknown.then_some("the answer has an unknown argument")
+        })
     }
 }
 
@@ -280,6 +308,30 @@ fn bfcl_value(value: &Value, option: &Value) -> bool {
 fn standardize(text: &str) -> String {
     let kept: String = text.chars().filter(|c| !" ,./-_*^".contains(*c)).collect();
     kept.to_lowercase().replace('\'', "\"")
+}
+
+/// What the three rules say of one prediction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scores {
+    /// The accuracy that we report.
+    pub ast_match: bool,
+    /// BFCL's own rule; only of its questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfcl_match: Option<bool>,
+    /// The counts behind Hammer's F1.
+    pub hammer_counts: HammerCounts,
+}
+
+impl Scores {
+    /// Scores one prediction; `None` is one that could not be read.
+    pub fn new(prediction: Option<&[ToolCall]>, item: &BenchItem) -> Self {
+        let is_bfcl = item.answer_spec.is_some() || item.expect().is_some();
+        Self {
+            ast_match: ast_match(prediction, item),
+            bfcl_match: is_bfcl.then(|| bfcl_match(prediction, item)),
+            hammer_counts: hammer_counts(prediction, item),
+        }
+    }
 }
 
 /// The counts that Hammer sums over all questions before it divides.

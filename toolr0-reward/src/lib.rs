@@ -13,7 +13,8 @@
 //!   [`Release`](Profile::Release);
 //! - [`schema`]: whether the tools of a file that people give us are tools;
 //! - [`release`]: the rules of the public release, kept for comparison;
-//! - [`ast`] and [`stats`]: how benchmark answers are scored, and what a difference between two scores means.
+//! - [`ast`] and [`stats`]: how benchmark answers are scored, and what a difference between two scores means;
+//! - [`question`]: the exam's and the benchmarks' questions, asked and marked alike.
 //!
 //! # Source
 //!
@@ -24,6 +25,7 @@ pub mod ast;
 pub mod fault;
 pub mod grounding;
 pub mod matching;
+pub mod question;
 pub mod release;
 pub mod reward;
 pub mod schema;
@@ -36,6 +38,7 @@ pub mod wire;
 
 pub use fault::{Block, Fault};
 pub use matching::{CallErrors, calls_match};
+pub use question::Question;
 pub use reward::{Reward, RewardConfig, generator_reward, solver_reward};
 pub use score::{Profile, score_line};
 pub use toolr0_tools as tools;

@@ -309,6 +309,18 @@ pub struct CallErrors {
     pub argument_values: bool,
     /// There are too few or too many calls.
     pub n_calls: bool,
+    /// Nothing was called, and something should have been.
+    pub no_call: bool,
+    /// Something was called where no tool fits.
+    pub should_abstain: bool,
+    /// Of `argument_names`: a rightly named call lacks an argument.
+    pub missing_argument: bool,
+    /// Of `argument_names`: a rightly named call has an argument that the gold call lacks.
+    pub extra_argument: bool,
+    /// Of `argument_values`: a wrong value is of another JSON type than the gold one.
+    pub mistyped_value: bool,
+    /// Of `argument_values`: a wrong value is of the right JSON type.
+    pub wrong_value: bool,
 }
 
 impl CallErrors {
@@ -324,14 +336,23 @@ pub fn attribute(tools: &[ToolSpec], gold: &[ToolCall], pred: Result<&[ToolCall]
     let Ok(pred) = pred else { return CallErrors { format: true, ..errors } };
     let pairs = match_calls(tools, gold, pred, &CallWeights::default()).pairs;
     errors.n_calls = gold.len() != pred.len();
+    errors.no_call = pred.is_empty() && !gold.is_empty();
+    errors.should_abstain = gold.is_empty() && !pred.is_empty();
     errors.tool_name = pairs.len() < gold.len().min(pred.len());
     for Pair { gold: g, pred: p, .. } in pairs {
         let (name, g, p) = (&gold[g].name, &gold[g].arguments, &pred[p].arguments);
         let schema = Schemas::of(tools, name);
-        errors.argument_names |= g.len() != p.len() || g.keys().any(|key| !p.contains_key(key));
-        errors.argument_values |=
-            g.iter().any(|(key, a)| p.get(key).is_some_and(|b| !values_match(schema.get(key), a, b)));
+        errors.missing_argument |= g.keys().any(|key| !p.contains_key(key));
+        errors.extra_argument |= p.keys().any(|key| !g.contains_key(key));
+        for (key, a) in g {
+            let Some(b) = p.get(key).filter(|b| !values_match(schema.get(key), a, b)) else { continue };
+            let same_type = std::mem::discriminant(a) == std::mem::discriminant(b);
+            errors.wrong_value |= same_type;
+            errors.mistyped_value |= !same_type;
+        }
     }
+    errors.argument_names = errors.missing_argument || errors.extra_argument;
+    errors.argument_values = errors.mistyped_value || errors.wrong_value;
     errors
 }
 

@@ -106,6 +106,32 @@ fn errors_are_attributed() {
     assert!(unread.format && !unread.tool_name);
 }
 
+#[test]
+fn argument_errors_have_kinds() {
+    let gold = [call("f", json!({"city": "Oslo", "n": 2}))];
+    let tell = |gold: &[ToolCall], pred: Value| {
+        let pred: Vec<ToolCall> = serde_json::from_value(pred).unwrap();
+        let e = attribute(&menu(), gold, Ok(&pred));
+        let kinds = [
+            (e.missing_argument, "missing"),
+            (e.extra_argument, "extra"),
+            (e.mistyped_value, "mistyped"),
+            (e.wrong_value, "wrong"),
+            (e.no_call, "no call"),
+            (e.should_abstain, "abstain"),
+        ];
+        kinds.iter().filter(|(set, _)| *set).map(|(_, kind)| *kind).collect::<Vec<_>>().join(", ")
+    };
+    let f = |arguments: Value| json!([{"name": "f", "arguments": arguments}]);
+    assert_eq!(tell(&gold, f(json!({"city": "Oslo"}))), "missing");
+    assert_eq!(tell(&gold, f(json!({"city": "Oslo", "n": 2, "x": 1}))), "extra");
+    assert_eq!(tell(&gold, f(json!({"city": "Oslo", "m": 2}))), "missing, extra");
+    assert_eq!(tell(&gold, f(json!({"city": ["Oslo"], "n": 3}))), "mistyped, wrong");
+    assert_eq!(tell(&gold, f(json!({"city": "Oslo", "n": "2"}))), "", "the schema says that it is a number");
+    assert_eq!(tell(&gold, json!([])), "no call");
+    assert_eq!(tell(&[], f(json!({}))), "abstain");
+}
+
 proptest! {
     /// Against every permutation, which is the definition.
     #[test]

@@ -1,5 +1,7 @@
 //! How sure a measured accuracy is, and whether one model is better than another on the same questions.
 
+use serde::Serialize;
+
 /// The 97.5 % point of the standard normal distribution.
 const Z95: f64 = 1.959_963_984_540_054;
 
@@ -34,8 +36,41 @@ pub fn wilson(successes: usize, n: usize) -> (f64, f64) {
     (low, high)
 }
 
+/// The chance that at least one of `k` answers is right, estimated without bias from `n` answers of which `c` are.
+///
+/// `k` is taken to be at most `n`, and `c` too; 0 without answers.
+///
+/// # Source
+///
+/// M. Chen et al., "Evaluating large language models trained on code", arXiv:2107.03374, equation 1:
+/// `1 - C(n - c, k) / C(n, k)`.
+///
+/// # Examples
+///
+/// ```
+/// use toolr0_reward::stats::pass_at_k;
+/// assert_eq!(pass_at_k(4, 1, 1), 0.25);
+/// assert!((pass_at_k(4, 1, 2) - 0.5).abs() < 1e-12);
+/// assert_eq!(pass_at_k(4, 3, 2), 1.0);
+/// ```
+pub fn pass_at_k(n: usize, c: usize, k: usize) -> f64 {
+    let (k, c) = (k.min(n), c.min(n));
+    if k == 0 || c == 0 {
+        return 0.0;
+    }
+    // C(n - c, k) / C(n, k) = product of (n - c - i) / (n - i); a factor is 0 where fewer than k are wrong.
+    1.0 - (0..k).map(|i| (n - c).saturating_sub(i) as f64 / (n - i) as f64).product::<f64>()
+}
+
+/// The 95 % interval of a mean over questions of several answers each, by drawing whole questions again. `None` without
+/// questions.
+pub fn bootstrap_mean(shares: &[f64], n_resamples: usize, seed: u64) -> Option<(f64, f64)> {
+    let pairs: Vec<(f64, f64)> = shares.iter().map(|&share| (0.0, share)).collect();
+    paired_bootstrap(&pairs, n_resamples, seed).map(|found| (found.low, found.high))
+}
+
 /// A difference of means and its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// Mean of the second scores less mean of the first.
     pub mean: f64,
@@ -142,6 +177,21 @@ mod tests {
             assert_eq!(mcnemar_exact(b, c), mcnemar_exact(c, b));
         }
         assert_eq!(mcnemar_exact(0, 0), 1.0);
+    }
+
+    #[test]
+    fn pass_at_k_counts_every_choice_of_k_answers() {
+        for (n, c) in [(5, 0), (5, 1), (5, 2), (5, 5), (1, 1), (0, 0)] {
+            for k in 1..=n {
+                let choices: Vec<u32> = (0u32..1 << n).filter(|set| set.count_ones() as usize == k).collect();
+                let hit = choices.iter().filter(|set| **set & ((1 << c) - 1) != 0).count();
+                let want = hit as f64 / choices.len() as f64;
+                assert!((pass_at_k(n, c, k) - want).abs() < 1e-12, "{c} of {n}, {k}");
+            }
+        }
+        assert_eq!(pass_at_k(0, 0, 3), 0.0);
+        assert_eq!(pass_at_k(2, 9, 9), 1.0);
+        assert_eq!(bootstrap_mean(&[0.5, 0.5], 100, 1), Some((0.5, 0.5)));
     }
 
     #[test]

@@ -3,27 +3,14 @@
 use serde::{Deserialize, Serialize};
 use toolr0_model::SamplingConfig;
 use toolr0_model::rng::Stream;
-use toolr0_reward::stats::wilson;
-use toolr0_reward::{Style, judge, wire};
+use toolr0_reward::Style;
+pub use toolr0_reward::question::ErrorCounts;
+use toolr0_reward::question::{Mark, Question, Tally};
+use toolr0_reward::stats::pass_at_k;
 use toolr0_tools::Task;
 
 use crate::error::Result;
-use crate::policy::Sampler;
-
-/// How many answers went wrong, by kind. One answer may be wrong in several ways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorCounts {
-    /// The answer could not be read.
-    pub format: usize,
-    /// A wrong tool was called.
-    pub tool_name: usize,
-    /// An argument is missing or superfluous.
-    pub argument_names: usize,
-    /// A value is wrong.
-    pub argument_values: usize,
-    /// There are too few or too many calls.
-    pub n_calls: usize,
-}
+use crate::policy::{Group, Sampler};
 
 /// The result of one sitting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,29 +44,17 @@ pub fn sit(
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<ExamReport> {
     let sampling = SamplingConfig { max_new_tokens, ..SamplingConfig::greedy() };
-    let answers = answers(sampler, tasks, style, &sampling, 1, Stream::root(0), progress)?;
-    let (mut errors, mut correct, mut parsed) = (ErrorCounts::default(), Vec::with_capacity(tasks.len()), 0);
-    for (task, texts) in tasks.iter().zip(&answers) {
-        let verdict = judge(task, texts.first().map_or("", String::as_str));
-        let e = &verdict.errors;
-        errors.format += usize::from(e.format);
-        errors.tool_name += usize::from(e.tool_name);
-        errors.argument_names += usize::from(e.argument_names);
-        errors.argument_values += usize::from(e.argument_values);
-        errors.n_calls += usize::from(e.n_calls);
-        parsed += usize::from(verdict.fault.is_none());
-        correct.push(verdict.solved);
-    }
-    let (items, solved) = (tasks.len(), correct.iter().filter(|c| **c).count());
-    let share = |n: usize| n as f64 / items.max(1) as f64;
+    let marks = marks(sampler, tasks, style, &sampling, 1, Stream::root(0), progress)?;
+    let mut tally = Tally::default();
+    marks.iter().flatten().for_each(|mark| tally.add(mark));
     Ok(ExamReport {
-        items,
-        solved,
-        accuracy: share(solved),
-        interval: wilson(solved, items),
-        parse_rate: share(parsed),
-        errors,
-        correct,
+        items: tasks.len(),
+        solved: tally.solved,
+        accuracy: tally.accuracy(),
+        interval: tally.interval(),
+        parse_rate: tally.share(tally.parsed),
+        errors: tally.errors,
+        correct: marks.iter().map(|of_one| of_one.iter().any(|mark| mark.solved)).collect(),
     })
 }
 
@@ -98,13 +73,14 @@ pub fn pass_at(
     stream: Stream,
 ) -> Result<f64> {
     let sampling = SamplingConfig { max_new_tokens, ..SamplingConfig::default() };
-    let answers = answers(sampler, tasks, style, &sampling, k, stream, &mut |_| true)?;
-    let any = tasks.iter().zip(&answers).filter(|(task, texts)| texts.iter().any(|t| judge(task, t).solved));
-    Ok(any.count() as f64 / tasks.len().max(1) as f64)
+    let marks = marks(sampler, tasks, style, &sampling, k, stream, &mut |_| true)?;
+    let solved = |of_one: &Vec<Mark>| of_one.iter().filter(|mark| mark.solved).count();
+    let sum: f64 = marks.iter().map(|of_one| pass_at_k(k, solved(of_one), k)).sum();
+    Ok(sum / tasks.len().max(1) as f64)
 }
 
-/// `k` answers to each task.
-fn answers(
+/// `k` answers to each task, marked.
+fn marks(
     sampler: &Sampler,
     tasks: &[Task],
     style: Style,
@@ -112,12 +88,16 @@ fn answers(
     k: usize,
     stream: Stream,
     progress: &mut dyn FnMut(usize) -> bool,
-) -> Result<Vec<Vec<String>>> {
-    let ask = |(i, task): (usize, &Task)| {
+) -> Result<Vec<Vec<Mark>>> {
+    let questions: Vec<Question> = tasks.iter().cloned().map(Question::Task).collect();
+    let ask = |(i, question): (usize, &Question)| {
         let streams = (0..k).map(|sample| stream.child(i).child(sample)).collect();
-        (wire::solver::prompt(&task.question, &task.tools, style), streams)
+        (question.prompt(style), streams)
     };
-    let prompts: Vec<_> = tasks.iter().enumerate().map(ask).collect();
+    let prompts: Vec<_> = questions.iter().enumerate().map(ask).collect();
     let groups = sampler.sample(&prompts, sampling, progress)?;
-    Ok(groups.into_iter().map(|g| g.rollouts.into_iter().map(|r| r.text).collect()).collect())
+    let mark = |(question, group): (&Question, Group)| -> Vec<Mark> {
+        group.rollouts.iter().map(|rollout| question.mark(&rollout.text)).collect()
+    };
+    Ok(questions.iter().zip(groups).map(mark).collect())
 }

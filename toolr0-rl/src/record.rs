@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use toolr0_curriculum::guard::Hit;
 use toolr0_curriculum::{Drops, Funnel};
 
 use crate::error::Result;
@@ -106,6 +107,9 @@ pub struct DatasetReport {
     pub iteration: usize,
     /// Every drop by reason.
     pub funnel: Funnel,
+    /// Tasks that are like questions of a benchmark, and were dropped for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contaminated: Vec<Hit>,
     /// Tasks kept.
     pub tasks: usize,
     /// Mean success rate of the solver on them before training.

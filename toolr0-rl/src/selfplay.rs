@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom;
 use toolr0_curriculum::{
-    Attempts, Candidate, Drops, Funnel, Pool, SelectConfig, SpecLaw, dedup, draw_specs, select, verify,
+    Attempts, Candidate, Drops, Funnel, Guard, Pool, SelectConfig, SpecLaw, dedup, draw_specs, select, verify,
 };
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
@@ -71,6 +71,7 @@ pub struct SelfPlay<'a> {
     law: SpecLaw,
     base: &'a Checkpoint,
     exam: &'a [Task],
+    guard: Option<&'a Guard>,
     root: Stream,
 }
 
@@ -83,7 +84,12 @@ impl<'a> SelfPlay<'a> {
     pub fn new(config: &'a RunConfig, base: &'a Checkpoint, exam: &'a [Task]) -> Result<Self> {
         config.check()?;
         let law = SpecLaw::new(config.spec.clone())?;
-        Ok(Self { config, law, base, exam, root: Stream::root(config.seed).child("selfplay") })
+        Ok(Self { config, law, base, exam, guard: None, root: Stream::root(config.seed).child("selfplay") })
+    }
+
+    /// The same run, whose solver never trains on a task that is like an item of `guard`.
+    pub fn guarded(self, guard: &'a Guard) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// Runs to the end, or to the next step boundary after the observer asks to stop. `keep` is called with what
@@ -357,6 +363,14 @@ impl<'a> SelfPlay<'a> {
             (all, drops)
         });
         pool.step("dedup", dedup);
+        let mut contaminated = Vec::new();
+        if let Some(guard) = self.guard {
+            pool.step("guard", |all| {
+                let (kept, drops, hits) = guard.filter(all);
+                contaminated = hits;
+                (kept, drops)
+            });
+        }
         observer.begin(Phase::Verification, iteration, pool.candidates.len() * data.samples);
         let sampling = SamplingConfig { temperature: data.temperature, ..config.probe.sampling.clone() };
         let tasks: Vec<(usize, &Task)> = pool.candidates.iter().map(|c| &c.task).enumerate().collect();
@@ -399,6 +413,7 @@ impl<'a> SelfPlay<'a> {
         observer.record(&Record::Dataset(DatasetReport {
             iteration,
             funnel: pool.funnel,
+            contaminated,
             tasks: tasks.len(),
             success_rate: mean(&rates).unwrap_or(0.0),
             domains,

@@ -1,48 +1,27 @@
-//! `toolr0 bench score`: recorded predictions under the published rules.
+//! `toolr0 bench`: recorded predictions under the published rules, and published files as questions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use toolr0_reward::ast::{BenchItem, HammerCounts, ast_match, bfcl_match, hammer_counts};
+use serde_json::json;
+use toolr0_reward::ast::{BenchItem, Scores};
 use toolr0_tools::ToolCall;
 
-use crate::args::{Bench, Global};
+use crate::args::{Bench, Global, Suite};
 use crate::bench;
+use crate::import::{Import, import};
 use crate::input::{Lines, sink};
-use crate::ui::Screen;
+use crate::run_dir::RunDir;
+use crate::ui::{Screen, out};
 
 /// A line of the predictions; further fields are ignored.
 #[derive(Deserialize)]
 struct Prediction {
     id: String,
     prediction: Option<Vec<ToolCall>>,
-}
-
-/// What the rules say of one prediction.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Scores {
-    /// The accuracy that we report.
-    pub(crate) ast_match: bool,
-    /// BFCL's own rule; only of its questions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) bfcl_match: Option<bool>,
-    /// The counts behind Hammer's F1.
-    pub(crate) hammer_counts: HammerCounts,
-}
-
-impl Scores {
-    /// Scores one prediction; `None` is one that could not be read.
-    pub(crate) fn new(prediction: Option<&[ToolCall]>, item: &BenchItem) -> Self {
-        let is_bfcl = item.answer_spec.is_some() || item.expect().is_some();
-        Self {
-            ast_match: ast_match(prediction, item),
-            bfcl_match: is_bfcl.then(|| bfcl_match(prediction, item)),
-            hammer_counts: hammer_counts(prediction, item),
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -54,8 +33,39 @@ struct Line<'a> {
 
 /// Runs one of the commands on benchmark files.
 pub(crate) fn run(command: &Bench, global: Global) -> Result<()> {
-    let Bench::Score { bench, predictions } = command;
-    score(bench, predictions, &Screen::new(global))
+    match command {
+        Bench::Score { bench, predictions } => score(bench, predictions, &Screen::new(global)),
+        Bench::Import { suite, path, out } => import_suite(*suite, path, out, global),
+    }
+}
+
+/// Everything is read before anything is written.
+fn import_suite(suite: Suite, path: &Path, to: &Path, global: Global) -> Result<()> {
+    let folder = to.join(suite.to_string());
+    RunDir::refuse_taken(&folder)?;
+    let Import { splits, drops, .. } = import(suite, path)?;
+    let mut dir = RunDir::create(&folder)?;
+    for (split, items) in &splits {
+        dir.lines(&format!("{split}.jsonl"), items)?;
+    }
+    dir.keep();
+    let kept = |split: &str| splits.get(split).map_or(0, Vec::len);
+    let names: BTreeSet<&String> = splits.keys().chain(drops.keys()).collect();
+    if global.json {
+        let row = |split: &&String| json!({"split": split, "kept": kept(split), "drops": drops.get(*split).cloned().unwrap_or_default()});
+        let rows: Vec<_> = names.iter().map(row).collect();
+        return out(&format!("{}\n", json!({"suite": suite.to_string(), "out": folder, "splits": rows})));
+    }
+    let mut text = format!("{:28} {:>6} {:>8}\n", "", "kept", "dropped");
+    for split in names {
+        let drops = drops.get(split).cloned().unwrap_or_default();
+        let reasons: Vec<String> = drops.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+        let name = format!("{suite}/{split}");
+        let row = format!("{name:28} {:>6} {:>8}  {}", kept(split), drops.total(), reasons.join(", "));
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    out(&text)
 }
 
 fn score(dir: &Path, predictions: &Path, screen: &Screen) -> Result<()> {

@@ -1,16 +1,20 @@
 //! `toolr0 selfplay`: the main job.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use toolr0_curriculum::Guard;
+use toolr0_curriculum::guard::Hit;
 use toolr0_model::rng::Stream;
 use toolr0_rl::exam::pass_at;
 use toolr0_rl::selfplay::{Iteration, Observer, Phase, Record};
 use toolr0_rl::{RunConfig, Sampler, SelfPlay};
 
 use crate::args::{Global, Selfplay};
+use crate::bench;
 use crate::config::{self, Setup};
 use crate::model::{self, EMBEDDED};
 use crate::plan::{self, Plan};
@@ -40,7 +44,9 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     }
     let checkpoint = model::load(&model, &screen)?;
     let questions = args.questions.draw(run.exam.items);
+    let guard = guard(&args.guard, &screen)?;
     let game = SelfPlay::new(&run, &checkpoint, &questions)?;
+    let game = if guard.is_empty() { game } else { game.guarded(&guard) };
     let stop = Stop::listen()?;
     let dir = RunDir::create(&path)?;
     dir.text("config.yaml", &config::to_yaml(&model, &run)?)?;
@@ -116,6 +122,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         stopped: outcome.stopped,
         exam: ExamResult::new(&outcome.exams, headroom),
         questions: args.questions,
+        guarded: guard.len(),
     };
     dir.text("result.json", &format!("{}\n", serde_json::to_string_pretty(&result)?))?;
     if global.json {
@@ -132,6 +139,19 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The questions of all suites that were given.
+fn guard(dirs: &[PathBuf], screen: &Screen) -> Result<Guard> {
+    let mut guard = Guard::default();
+    for split in dirs.iter().map(|dir| bench::read(dir)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+        split.bad.iter().for_each(|bad| screen.warn(bad));
+        for item in &split.items {
+            let said = item.messages.iter().filter(|message| message.role == "user");
+            guard.add(&item.id, said.map(|message| message.content.as_str()), &item.tools);
+        }
+    }
+    Ok(guard)
 }
 
 fn dry_run(model: &str, run: &RunConfig, global: Global) -> Result<()> {
@@ -208,6 +228,9 @@ impl Observer for Watcher<'_> {
                 self.screen.end();
                 let funnel = data.funnel.to_string();
                 funnel.lines().for_each(|line| self.screen.say(&format!("  {line}")));
+                for Hit { item, question, rule, .. } in &data.contaminated {
+                    self.screen.say(&format!("  {} ({item}): {question}", rule.reason()));
+                }
                 self.screen.say(&format!("  {} tasks, mean p-hat {:.2}", data.tasks, data.success_rate));
                 if data.tasks == 0 {
                     self.screen

@@ -2,10 +2,13 @@
 
 mod bad_input;
 mod configs;
+mod data;
+mod eval;
 mod foreign;
 mod rooms;
 mod runs;
 mod score;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

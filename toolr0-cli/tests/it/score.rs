@@ -144,6 +144,7 @@ fn bench(home: &Path) {
         "{broken".to_owned(),
         item("two", expect),
         item("bare", json!({"tools": []})),
+        item("other", json!({"answers": [[{"name": "f", "arguments": {"m": 2}}]]})),
     ];
     std::fs::create_dir_all(home.join("bench/b")).unwrap();
     std::fs::write(home.join("bench/b/s.jsonl"), lines.join("\n")).unwrap();
@@ -170,6 +171,7 @@ fn predictions_are_scored_in_their_order() {
     assert_eq!((&scores[0]["bfcl_match"], scores[1].get("bfcl_match")), (&json!(true), None));
     assert_eq!(scores[2]["hammer_counts"]["gold_api"], 1);
     assert!(stderr(&output).contains("s.jsonl, line 2") && stderr(&output).contains("line 4: no tools"));
+    assert!(stderr(&output).contains("line 5: the answer has an unknown argument"));
     std::fs::write(home.path().join("p.jsonl"), "{\"id\": \"three\", \"prediction\": null}").unwrap();
     let unknown = run(home.path(), &["bench", "score", "--bench", "bench", "--predictions", "p.jsonl"]);
     assert!(!unknown.status.success() && stderr(&unknown).contains("no question has the id `three`"));
@@ -184,7 +186,7 @@ fn a_model_is_evaluated_on_benchmark_questions() {
     let args = ["eval", "--bench", "bench", "--out", "answers.jsonl", "--max-new-tokens", "48"];
     let output = run(home.path(), &args);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stdout(&output).contains("b/s") && stdout(&output).contains("lines that are no question: 2"));
+    assert!(stdout(&output).contains("b/s") && stdout(&output).contains("lines that are no question: 3"));
     assert!(stderr(&output).contains("s.jsonl, line 2"));
     let answers = std::fs::read_to_string(home.path().join("answers.jsonl")).unwrap();
     let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -192,6 +194,8 @@ fn a_model_is_evaluated_on_benchmark_questions() {
     assert!(answers.iter().all(|a| a["completion"].is_string() && a["ast_match"].is_boolean()));
     let again = run(home.path(), &args);
     assert!(!again.status.success() && stderr(&again).contains("answers.jsonl"));
+    let strict = run(home.path(), &["eval", "--bench", "bench", "--bad-lines", "stop"]);
+    assert!(!strict.status.success() && stderr(&strict).contains("s.jsonl, line 2"), "{}", stderr(&strict));
     let dev = crate::last_json(&succeed(
         home.path(),
         &["eval", "--questions", "dev", "--limit", "3", "--max-new-tokens", "8", "--json"],

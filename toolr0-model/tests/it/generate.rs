@@ -9,7 +9,7 @@ use toolr0_model::kernels::attention::Packing;
 use toolr0_model::kernels::math;
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::{Tensors, expected_tensors};
-use toolr0_model::{CausalLm, Completion, Finish, ModelConfig, Request, SamplingConfig, generate};
+use toolr0_model::{CausalLm, Completion, Engine, Finish, ModelConfig, Request, SamplingConfig, generate};
 
 /// Two layers over the 262 ids of the small tokenizer, with everything that the family has of its own.
 fn tiny(architecture: Architecture) -> ModelConfig {
@@ -344,4 +344,59 @@ fn bad_requests_are_errors() {
     assert!(error.contains("prompt"), "{error}");
     let error = sample(vec![3], &SamplingConfig { top_p: 0.0, ..sampling(2) }).unwrap_err().to_string();
     assert!(error.contains("top_p"), "{error}");
+}
+
+#[test]
+fn an_engine_that_requests_join_and_leave_writes_what_generate_writes() {
+    let model = model(Architecture::Qwen3);
+    let requests = requests();
+    // Settings of their own: budgets, temperatures and stop strings differ.
+    let config = |i: usize| {
+        let stop = if i == 3 { vec!["e".to_owned(), "a".to_owned()] } else { Vec::new() };
+        SamplingConfig {
+            temperature: 0.5 + i as f64 / 4.0,
+            max_new_tokens: 5 + 3 * i,
+            stop,
+            ..SamplingConfig::default()
+        }
+    };
+    let alone = |i: usize| run(&model, &requests[i..=i], &config(i), Batching::default()).remove(0);
+    let want: Vec<Vec<Completion>> = (0..requests.len()).map(alone).collect();
+
+    let batching = Batching { max_rows: 7, max_prefill: 50 };
+    let mut engine = Engine::new(model.clone(), Arc::new(crate::tokenizer::small()), vec![261], batching);
+    let empty = |r: &Request| {
+        r.streams
+            .iter()
+            .map(|_| Completion { tokens: vec![], logprobs: vec![], finish: Finish::Length })
+            .collect()
+    };
+    let mut got: Vec<Vec<Completion>> = requests.iter().map(empty).collect();
+    engine.submit(99, requests[2].clone(), &config(4)).unwrap();
+    for step in 0.. {
+        // One joins every other step; the stranger leaves in between.
+        if step % 2 == 0 && step / 2 < requests.len() {
+            engine.submit(step / 2, requests[step / 2].clone(), &config(step / 2)).unwrap();
+        }
+        if step == 3 {
+            engine.cancel(99);
+        }
+        if engine.is_idle() {
+            break;
+        }
+        for token in engine.step().unwrap() {
+            if token.request == 99 {
+                assert!(step < 3, "nothing more is drawn for a request that was cancelled");
+                continue;
+            }
+            let done = &mut got[token.request][token.sample];
+            assert!(done.tokens.len() < config(token.request).max_new_tokens);
+            done.tokens.push(token.id);
+            done.logprobs.push(token.logprob);
+            done.finish = token.finish.unwrap_or(done.finish);
+        }
+        assert!(engine.n_rows() <= 7);
+    }
+    assert_same(&got, &want, "engine");
+    assert!(engine.submit(1, Request { prompt: vec![], streams: vec![] }, &sampling(1)).is_err());
 }

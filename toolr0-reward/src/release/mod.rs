@@ -25,6 +25,12 @@ use python::{Dict, Py, is_space, strip};
 /// A completion longer than this counts as one without tags; as in [`crate::wire`].
 pub const MAX_BYTES: usize = crate::wire::MAX_BYTES;
 
+/// Reads a Python literal, as `ast.literal_eval` does, into the nearest JSON: published files write lists of calls and
+/// tools as Python prints them. `None` where Python raises.
+pub fn literal(text: &str) -> Option<serde_json::Value> {
+    literal::literal_eval(text).map(|value| value.to_json())
+}
+
 /// How a tag is looked for.
 #[derive(Clone, Copy, PartialEq)]
 enum Case {

@@ -277,6 +277,31 @@ fn an_iteration_runs_through() {
 }
 
 #[test]
+fn a_guard_keeps_held_out_questions_from_the_solver() {
+    let (config, base, planted) = (config(), base(Checkpoint::chatml()), tasks().swap_remove(0));
+    let taught = run(&config, &base, None).unwrap().tasks;
+    assert!(taught.iter().any(|c| c.task.question == planted.question), "without a guard it is trained on");
+    let mut guard = toolr0_curriculum::Guard::default();
+    // The same question in other words' clothes, and none of its tools.
+    guard.add("suite-7", ["  book a TABLE in Oslo -- please "], &[]);
+    let (mut log, mut kept) = (Log::default(), Vec::new());
+    let game = SelfPlay::new(&config, &base, &[]).unwrap().guarded(&guard);
+    game.run(&mut log, &mut |iteration| {
+        kept.extend_from_slice(iteration.tasks);
+        Ok(())
+    })
+    .unwrap();
+    assert!(!kept.is_empty() && kept.iter().all(|c| c.task.question != planted.question));
+    let Some(Record::Dataset(dataset)) = log.records.iter().find(|r| matches!(r, Record::Dataset(_))) else {
+        panic!("no dataset")
+    };
+    let stage = dataset.funnel.stages().iter().find(|stage| stage.name == "guard").unwrap();
+    assert_eq!(stage.drops.of("held-out question"), dataset.contaminated.len());
+    assert_eq!((dataset.contaminated.len(), dataset.contaminated[0].item.as_str()), (1, "suite-7"));
+    assert_eq!(dataset.contaminated[0].question, planted.question);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let (config, base) = (config(), base(Checkpoint::chatml()));
     let want = run(&config, &base, None).unwrap();
