@@ -137,7 +137,6 @@ def step(path):
 
 if __name__ == "__main__":
     work, where = sys.argv[1:]
-    torch.set_num_threads(2)
     torch.manual_seed(0)
     match work:
         case "checkpoints":

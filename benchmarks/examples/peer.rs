@@ -1,9 +1,10 @@
 //! Our side of `baselines/compare.py`: one piece of work each time a line arrives.
 //!
-//! `cargo run --release -p toolr0-benchmarks --example peer -- sample|loss|step CHECKPOINT`. The work is that of
-//! `baselines/peer.py`: 8 prompts of 256 tokens with 4 completions of 128 each, never ended early. `sample` draws them,
+//! `cargo run --release -p toolr0-benchmarks --example peer -- sample|loss|step|roofline CHECKPOINT`. The work is
+//! that of `baselines/peer.py`: 8 prompts of 256 tokens with 4 completions of 128 each, never ended early. `sample` draws them,
 //! `loss` takes the gradient of the loss on completions that are given, and one optimiser step; `step` does both and the
-//! advantages between. For each line of stdin a line `{"seconds": .., "peak_mb": ..}` is printed.
+//! advantages between. For each line of stdin a line `{"seconds": .., "peak_mb": ..}` is printed. `roofline` is `loss`,
+//! beside the fastest matrix product on this machine and what the loss needs at least: see `docs/src/performance.md`.
 #![expect(clippy::print_stdout, reason = "the lines are what it is for")]
 
 use std::io::BufRead;
@@ -12,7 +13,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use toolr0_benchmarks::peak_mib;
+use toolr0_model::config::ModelConfig;
 use toolr0_model::generate::Batching;
+use toolr0_model::kernels::gemm::{Mat, Packed, matmul_packed};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::{Checkpoint, Finish, Request, SamplingConfig, generate};
 use toolr0_rl::advantage::{AdvantageConfig, group_advantages};
@@ -21,6 +24,10 @@ use toolr0_rl::loss::GrpoConfig;
 use toolr0_rl::optim::AdamW;
 use toolr0_rl::policy::{Agent, Group, Role, Rollout};
 use toolr0_rl::update::update;
+
+/// The command line's allocator.
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PROMPTS: usize = 8;
 const GROUP: usize = 4;
@@ -109,9 +116,46 @@ impl Work {
     }
 }
 
+/// Multiply-adds (counted twice) and bytes that the loss and its gradient need at least, shared prompts counted once.
+///
+/// Products: weights of the layers times positions and of the head times loss tokens, each forward, for the input's
+/// gradient and for the weight's. Attention: two products a pair forward and four backward. Recomputed products do not
+/// count. Bytes: weights read twice and their gradient written for each group, activations written and read once.
+fn needed(config: &ModelConfig, rl: &RlConfig) -> (f64, f64) {
+    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let layer = 2 * config.hidden * (q + kv) + 3 * config.hidden * config.intermediate;
+    let (body, head) = (config.layers * layer, config.vocab_size * config.hidden);
+    let (shared, own) = (PROMPT - 1, NEW);
+    let positions = PROMPTS * (shared + GROUP * own);
+    let within = |n: usize| n * (n + 1) / 2;
+    let pairs = PROMPTS * (within(shared) + GROUP * (own * shared + within(own)));
+    let products = 6 * (body * positions + head * PROMPTS * GROUP * own);
+    let attention = 12 * pairs * q * config.layers;
+    let weights = 3 * size_of::<f32>() * (body + head) * PROMPTS;
+    let activations = 2 * rl.activation_bytes(config, positions);
+    ((products + attention) as f64, (weights + activations) as f64)
+}
+
+/// The fastest of some matrix products, GFLOP/s, all threads.
+fn peak_gflops() -> f64 {
+    let speed = |(m, k, n): (usize, usize, usize)| {
+        let (a, b) = (vec![0.5; m * k], Packed::new(Mat::new(&vec![0.25; k * n], k, n)));
+        let mut out = vec![0.0; m * n];
+        let mut once = || {
+            let clock = Instant::now();
+            matmul_packed(Mat::new(&a, m, k), &b, &mut out, false);
+            2e-9 * (m * k * n) as f64 / clock.elapsed().as_secs_f64()
+        };
+        (0..20).map(|_| once()).fold(0.0, f64::max)
+    };
+    [(1024, 1024, 1024), (1536, 512, 1408), (6144, 192, 512)].into_iter().map(speed).fold(0.0, f64::max)
+}
+
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [what, dir] = args.as_slice() else { bail!("expected `sample`, `loss` or `step`, and a checkpoint") };
+    let [what, dir] = args.as_slice() else {
+        bail!("expected `sample`, `loss`, `step` or `roofline`, and a checkpoint")
+    };
     let root = Stream::root(1);
     let mut work = Work::load(Path::new(dir), root)?;
     let given = work.given();
@@ -121,14 +165,25 @@ fn main() -> Result<()> {
         let clock = Instant::now();
         match what.as_str() {
             "sample" => drop(work.sample()?),
-            "loss" => work.learn(&given)?,
+            "loss" | "roofline" => work.learn(&given)?,
             "step" => {
                 let groups = work.sample()?;
                 work.learn(&groups)?;
             }
-            other => bail!("`{other}` is no work; expected `sample`, `loss` or `step`"),
+            other => bail!("`{other}` is no work; expected `sample`, `loss`, `step` or `roofline`"),
         }
-        println!("{}", serde_json::json!({"seconds": clock.elapsed().as_secs_f64(), "peak_mb": peak_mib()}));
+        let seconds = clock.elapsed().as_secs_f64();
+        let mut line = serde_json::json!({"seconds": seconds, "peak_mb": peak_mib()});
+        if what == "roofline" {
+            let ((flops, bytes), peak) = (needed(&work.checkpoint.config, &work.rl), peak_gflops());
+            let rate = 1e-9 * flops / seconds;
+            line["gflop"] = (1e-9 * flops).into();
+            line["flops_per_byte"] = (flops / bytes).into();
+            line["gflops"] = rate.into();
+            line["gemm_peak_gflops"] = peak.into();
+            line["share_of_peak"] = (rate / peak).into();
+        }
+        println!("{line}");
     }
     Ok(())
 }

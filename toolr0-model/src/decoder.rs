@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{Angles, Heads, Packing, SequenceKv, attend_cached, attention};
 use crate::kernels::rms_norm::rms_norm;
-use crate::kernels::swiglu::swiglu;
+use crate::kernels::swiglu::{gated, swiglu};
 use crate::linear::{Adapter, Linear};
 use crate::lora::{LoraConfig, Target};
 use crate::rng::Stream;
@@ -394,10 +394,13 @@ impl CausalLm {
         let q = per_head(layer.query.forward(&normed, drop(0))?, &layer.query_norm)?; // (t, h * d)
         let k = per_head(layer.key.forward(&normed, drop(1))?, &layer.key_norm)?; // (t, kv * d)
         let v = layer.value.forward(&normed, drop(2))?;
-        let x = (x + layer.output.forward(&attend(q, k, v)?, drop(3))?)?;
+        let x = layer.output.forward_onto(&attend(q, k, v)?, x, drop(3))?;
         let normed = rms_norm(&x, &layer.mlp_norm, eps)?;
-        let wide = swiglu(&layer.gate.forward(&normed, drop(4))?, &layer.up.forward(&normed, drop(5))?)?;
-        Ok((x + layer.down.forward(&wide, drop(6))?)?)
+        let wide = match (layer.gate.plain(), layer.up.plain()) {
+            (Some(gate), Some(up)) => gated(&normed, gate, up)?,
+            _ => swiglu(&layer.gate.forward(&normed, drop(4))?, &layer.up.forward(&normed, drop(5))?)?,
+        };
+        Ok(layer.down.forward_onto(&wide, &x, drop(6))?)
     }
 
     /// As [`CausalLm::forward_dropping`], keeping only what enters each layer: the rest is computed again by

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::linear::{PackedLinear, linear};
+use crate::kernels::linear::{PackedLinear, linear, linear_onto};
 use crate::lora::merged;
 use crate::rng::{Stream, uniform_f64};
 
@@ -58,6 +58,18 @@ impl Linear {
         y + (linear(&narrow, b, None)? * *scale)?
     }
 
+    /// As [`Linear::forward`], added to `residual`, `(t, out)`.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit.
+    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor, dropout: Option<Stream>) -> Result<Tensor> {
+        match self.plain() {
+            Some(weight) => linear_onto(x, weight, residual),
+            None => residual + self.forward(x, dropout)?,
+        }
+    }
+
     /// A copy without gradient, its adapter merged, whose weights are laid out for many products. Off the CPU it shares
     /// the weights.
     ///
@@ -75,6 +87,12 @@ impl Linear {
             false => None,
         };
         Ok(Self { weight, bias, packed, adapter: None })
+    }
+
+    /// The weight, where `y` is its product alone and a gradient may flow: no bias, no adapter, not packed.
+    pub fn plain(&self) -> Option<&Tensor> {
+        let plain = self.packed.is_none() && self.adapter.is_none() && self.bias.is_none();
+        plain.then_some(&self.weight)
     }
 
     /// The weight, `(out, in)`.

@@ -18,6 +18,10 @@ pub const NR: usize = 2 * WIDTH;
 /// Terms summed in registers before they are added to `C`. A constant, whatever the shape: see the module's page.
 pub const BLOCK_K: usize = 512;
 
+/// Terms summed at a time over all rows: half a block of a panel stays in the nearest cache, a whole one does not. The
+/// sums go on where they stopped, so this changes no bit.
+const NEAR_K: usize = 256;
+
 #[cfg(target_feature = "avx512f")]
 const WIDTH: usize = 16;
 #[cfg(not(target_feature = "avx512f"))]
@@ -117,22 +121,31 @@ impl Packed {
 fn pack_columns(b: Mat<'_>, k0: usize, j0: usize, out: &mut [f32]) {
     let width = NR.min(b.cols - j0);
     if b.col_stride == 1 {
-        for (p, row) in out.chunks_exact_mut(NR).enumerate() {
-            let from = (k0 + p) * b.row_stride + j0;
-            row[..width].copy_from_slice(&b.data[from..from + width]);
+        let rows = b.data[k0 * b.row_stride..].chunks(b.row_stride);
+        for (out, row) in out.as_chunks_mut::<NR>().0.iter_mut().zip(rows) {
+            copy(&row[j0..j0 + width], out);
         }
     } else {
         let depth = out.len() / NR;
         for j in 0..width {
             let from = (j0 + j) * b.col_stride + k0 * b.row_stride;
             if b.row_stride == 1 {
-                for (p, x) in b.data[from..from + depth].iter().enumerate() {
-                    out[p * NR + j] = *x;
+                for (out, x) in out.as_chunks_mut::<NR>().0.iter_mut().zip(&b.data[from..from + depth]) {
+                    out[j] = *x;
                 }
             } else {
                 (0..depth).for_each(|p| out[p * NR + j] = b.at(k0 + p, j0 + j));
             }
         }
+    }
+}
+
+/// Copies `from` to the beginning of `to`. A full one is copied as an array, without a call.
+#[inline(always)]
+fn copy<const N: usize>(from: &[f32], to: &mut [f32; N]) {
+    match <&[f32; N]>::try_from(from) {
+        Ok(from) => *to = *from,
+        Err(_) => to[..from.len()].copy_from_slice(from),
     }
 }
 
@@ -143,18 +156,24 @@ fn pack_rows(a: Mat<'_>, i0: usize, height: usize, k0: usize, depth: usize, out:
     for (panel, out) in out.chunks_exact_mut(MR * depth).enumerate() {
         let i0 = i0 + panel * MR;
         let rows = MR.min(height - panel * MR);
+        let out = out.as_chunks_mut::<MR>().0;
         if a.col_stride == 1 {
-            for i in 0..rows {
-                let from = (i0 + i) * a.row_stride + k0;
-                for (p, x) in a.data[from..from + depth].iter().enumerate() {
-                    out[p * MR + i] = *x;
+            let row = |i: usize| &a.data[(i0 + i) * a.row_stride + k0..][..depth];
+            if rows == MR {
+                let rows: [&[f32]; MR] = std::array::from_fn(row);
+                for (p, out) in out.iter_mut().enumerate() {
+                    *out = std::array::from_fn(|i| rows[i][p]);
+                }
+            } else {
+                for i in 0..rows {
+                    out.iter_mut().zip(row(i)).for_each(|(out, x)| out[i] = *x);
                 }
             }
         } else {
-            for (p, out) in out.chunks_exact_mut(MR).enumerate() {
+            for (p, out) in out.iter_mut().enumerate() {
                 let from = i0 * a.row_stride + (k0 + p) * a.col_stride;
                 if a.row_stride == 1 {
-                    out[..rows].copy_from_slice(&a.data[from..from + rows]);
+                    copy(&a.data[from..from + rows], out);
                 } else {
                     (0..rows).for_each(|i| out[i] = a.at(i0 + i, k0 + p));
                 }
@@ -173,11 +192,14 @@ fn fma(a: f32, b: &Vector, mut c: Vector) -> Vector {
     c
 }
 
-/// One tile: `sum_p a[p, i] * b[p, j]` over the panels' depth, in order.
+/// A tile of the result: [`MR`] rows of [`NR`] columns.
+type Tile = [[Vector; 2]; MR];
+
+/// One tile: `acc + sum_p a[p, i] * b[p, j]` over the panels' depth, in order.
 // Not inlined: the compiler keeps the accumulators in registers only in a function of their own.
 #[inline(never)]
-fn tile(a: &[f32], b: &[f32], out: &mut [[Vector; 2]; MR]) {
-    let mut acc = [[[0.0f32; WIDTH]; 2]; MR];
+fn tile(a: &[f32], b: &[f32], out: &mut Tile) {
+    let mut acc = *out;
     let (a, b) = (a.as_chunks::<MR>().0, b.as_chunks::<WIDTH>().0.as_chunks::<2>().0);
     for (a, [b0, b1]) in a.iter().zip(b) {
         // Written out: the compiler keeps the accumulators in registers only when no index is a variable.
@@ -225,25 +247,27 @@ fn multiply_rows(a: Mat<'_>, b: &Packed, i0: usize, out: &mut [f32], add: bool) 
     let (n, height) = (b.n, out.len() / b.n);
     let panels = n.div_ceil(NR);
     let mut left = Vec::new();
-    let mut acc = [[[0.0; WIDTH]; 2]; MR];
+    let mut tiles: Vec<Tile> = vec![[[[0.0; WIDTH]; 2]; MR]; height.div_ceil(MR)];
     for (block, right) in b.data.chunks(BLOCK_K * panels * NR).enumerate() {
         let depth = right.len() / (panels * NR);
         pack_rows(a, i0, height, block * BLOCK_K, depth, &mut left);
         let add = add || block > 0;
         for (panel, right) in right.chunks_exact(depth * NR).enumerate() {
-            let j0 = panel * NR;
-            let width = NR.min(n - j0);
-            for (strip, left) in left.chunks_exact(depth * MR).enumerate() {
-                tile(left, right, &mut acc);
-                let from = strip * MR * n;
-                for (row, acc) in out[from..].chunks_mut(n).take(MR).zip(&acc) {
-                    let row = &mut row[j0..j0 + width];
-                    let acc = acc.as_flattened();
-                    if add {
-                        row.iter_mut().zip(acc).for_each(|(x, y)| *x += y);
-                    } else {
-                        row.copy_from_slice(&acc[..width]);
-                    }
+            tiles.fill([[[0.0; WIDTH]; 2]; MR]);
+            for (piece, right) in right.chunks(NEAR_K * NR).enumerate() {
+                let from = piece * NEAR_K * MR;
+                for (tile_at, left) in tiles.iter_mut().zip(left.chunks_exact(depth * MR)) {
+                    tile(&left[from..from + right.len() / NR * MR], right, tile_at);
+                }
+            }
+            let (j0, width) = (panel * NR, NR.min(n - panel * NR));
+            for (row, sums) in out.chunks_exact_mut(n).zip(tiles.as_flattened()) {
+                let (row, sums) = (&mut row[j0..j0 + width], sums.as_flattened());
+                match <&mut [f32; NR]>::try_from(&mut *row) {
+                    Ok(row) if add => row.iter_mut().zip(sums).for_each(|(x, y)| *x += y),
+                    Ok(row) => row.copy_from_slice(sums),
+                    Err(_) if add => row.iter_mut().zip(sums).for_each(|(x, y)| *x += y),
+                    Err(_) => row.copy_from_slice(&sums[..width]),
                 }
             }
         }
@@ -336,6 +360,22 @@ mod tests {
             let mut one = vec![0.0; n];
             matmul_packed(Mat::new(&a[i * k..(i + 1) * k], 1, k), &b, &mut one, false);
             assert_eq!(one, all[i * n..(i + 1) * n]);
+        }
+    }
+
+    /// The order of sums that the module's page states, one term at a time.
+    #[test]
+    fn sums_are_in_the_stated_order() {
+        for (m, k, n) in [(3, 7, 5), (9, 300, 33), (5, 1300, 40)] {
+            let (a, b) = (noise(m * k, 7), noise(k * n, 8));
+            let mut got = vec![0.0; m * n];
+            matmul(Mat::new(&a, m, k), Mat::new(&b, k, n), &mut got, false);
+            for (at, got) in got.iter().enumerate() {
+                let term = |sum: f32, p: usize| a[at / n * k + p].mul_add(b[p * n + at % n], sum);
+                let block = |from: usize| (from..k.min(from + BLOCK_K)).fold(0.0, term);
+                let blocks = (0..k).step_by(BLOCK_K).map(block);
+                assert_eq!(Some(*got), blocks.reduce(|sum, block| sum + block), "({m}, {k}, {n}) [{at}]");
+            }
         }
     }
 

@@ -1,8 +1,11 @@
 //! `y = x W^T + b`, and its gradient: `dx = dy W`, `dW = dy^T x`, `db = sum of the rows of dy`.
+//!
+//! The bias may be a row that every row gets, or a residual `(t, out)` that is as large as `y`. Both are part of the
+//! operation: candle writes a tensor for every addition, and two more for its gradient.
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::gemm::{Mat, Packed, matmul, matmul_packed};
@@ -54,11 +57,24 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if !x.device().is_cpu() {
         return reference(x, weight, bias);
     }
-    let y = x.contiguous()?.apply_op2(weight, Product { trains: (x.track_op(), weight.track_op()) })?;
+    let product = Product { trains: (x.track_op(), weight.track_op()) };
     match bias {
-        Some(bias) => y.apply_op2(bias, AddBias),
-        None => Ok(y),
+        Some(bias) => x.contiguous()?.apply_op3(weight, bias, Sum(product)),
+        None => x.contiguous()?.apply_op2(weight, product),
     }
+}
+
+/// `x W^T + residual`; `residual` and the result are `(t, out)`.
+///
+/// # Errors
+///
+/// If the shapes do not fit.
+pub fn linear_onto(x: &Tensor, weight: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return reference(x, weight, Some(residual));
+    }
+    let product = Product { trains: (x.track_op(), weight.track_op()) };
+    x.contiguous()?.apply_op3(weight, &residual.contiguous()?, Sum(product))
 }
 
 /// The same from candle's own operations.
@@ -82,42 +98,32 @@ struct Product {
     trains: (bool, bool),
 }
 
-impl CustomOp2 for Product {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
+impl Product {
+    /// `x W^T`, and its shape.
+    fn forward(
         x: &CpuStorage,
         lx: &Layout,
         w: &CpuStorage,
         lw: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    ) -> Result<(Vec<f32>, (usize, usize))> {
         let ((t, k), (n, kw)) = (lx.shape().dims2()?, lw.shape().dims2()?);
         if k != kw {
             candle_core::bail!("a weight of shape ({n}, {kw}) cannot take rows of {k}");
         }
         let mut out = vec![0.0; t * n];
         matmul(Mat::new(values(x, lx)?, t, k), Mat::new(values(w, lw)?, n, k).t(), &mut out, false);
-        Ok((CpuStorage::F32(out), (t, n).into()))
+        Ok((out, (t, n)))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    /// `dy` is contiguous.
+    fn backward(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let ((t, k), n) = (x.dims2()?, w.dim(0)?);
-        let dy = dy.contiguous()?;
         let product = |wanted: bool, rows: usize, of: &dyn Fn(Mat<'_>, &mut [f32]) -> Result<()>| {
             if !wanted {
                 return Ok(None);
             }
             let mut out = vec![0.0; rows * k];
-            with_values(&dy, |dy| of(Mat::new(dy, t, n), &mut out))??;
+            with_values(dy, |dy| of(Mat::new(dy, t, n), &mut out))??;
             Tensor::from_vec(out, (rows, k), &Device::Cpu).map(Some)
         };
         let dx = product(self.trains.0, t, &|dy, dx| {
@@ -130,39 +136,81 @@ impl CustomOp2 for Product {
     }
 }
 
-struct AddBias;
-
-impl CustomOp2 for AddBias {
+impl CustomOp2 for Product {
     fn name(&self) -> &'static str {
-        "add-bias"
+        "linear"
     }
 
     fn cpu_fwd(
         &self,
-        y: &CpuStorage,
-        ly: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let mut out = values(y, ly)?.to_vec();
-        add_bias(&mut out, values(b, lb)?);
-        Ok((CpuStorage::F32(out), ly.shape().clone()))
+        let (out, shape) = Self::forward(x, lx, w, lw)?;
+        Ok((CpuStorage::F32(out), shape.into()))
     }
 
     fn bwd(
         &self,
-        _: &Tensor,
-        b: &Tensor,
+        x: &Tensor,
+        w: &Tensor,
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward(x, w, &dy.contiguous()?)
+    }
+}
+
+/// A product and what is added to it: one row for all, or a row for each.
+struct Sum(Product);
+
+impl CustomOp3 for Sum {
+    fn name(&self) -> &'static str {
+        "linear-sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (mut out, (t, n)) = Product::forward(x, lx, w, lw)?;
+        match lb.dims() {
+            [len] if *len == n => add_bias(&mut out, values(b, lb)?),
+            [rows, len] if (*rows, *len) == (t, n) => {
+                out.iter_mut().zip(values(b, lb)?).for_each(|(y, r)| *y += r);
+            }
+            other => candle_core::bail!("{other:?} cannot be added to ({t}, {n})"),
+        }
+        Ok((CpuStorage::F32(out), (t, n).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let (dx, dw) = self.0.backward(x, w, &dy)?;
+        if b.rank() == 2 {
+            return Ok((dx, dw, Some(dy)));
+        }
         let n = b.dim(0)?;
-        let db = with_values(&dy.contiguous()?, |dy| {
+        let db = with_values(&dy, |dy| {
             sum_rows(dy.len() / n, n, |row, sum| {
                 sum.iter_mut().zip(&dy[row * n..(row + 1) * n]).for_each(|(s, d)| *s += d);
             })
         })?;
-        Ok((Some(dy.clone()), Some(Tensor::from_vec(db, n, &Device::Cpu)?)))
+        Ok((dx, dw, Some(Tensor::from_vec(db, n, &Device::Cpu)?)))
     }
 }
 
@@ -197,7 +245,22 @@ mod tests {
                 |v| linear(&v[0], &v[1], Some(&v[2])),
                 |v| reference(&v[0], &v[1], Some(&v[2])),
             );
+            check_gradients(
+                &[&[t, k], &[n, k], &[t, n]],
+                |v| linear_onto(&v[0], &v[1], &v[2]),
+                |v| reference(&v[0], &v[1], Some(&v[2])),
+            );
         }
+    }
+
+    /// What is added inside is added as candle adds it, to the bit.
+    #[test]
+    fn a_residual_gives_the_bits_of_an_addition() {
+        let random = |shape| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        let (x, w, r) = (random((9, 600)), random((33, 600)), random((9, 33)));
+        let apart = (r.clone() + linear(&x, &w, None).unwrap()).unwrap();
+        let inside = linear_onto(&x, &w, &r).unwrap();
+        assert_eq!(inside.to_vec2::<f32>().unwrap(), apart.to_vec2::<f32>().unwrap());
     }
 
     #[test]

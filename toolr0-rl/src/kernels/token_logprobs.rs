@@ -9,7 +9,9 @@
 //! ```
 //!
 //! The backward pass forms each chunk's logits again (one product more) and needs memory for one chunk: it does not
-//! grow with the vocabulary times the tokens, as a composed softmax does.
+//! grow with the vocabulary times the tokens, as a composed softmax does. Where all logits are few, they are kept.
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -18,6 +20,8 @@ use toolr0_model::kernels::{math, with_values};
 
 /// Logits held at a time. A constant, so that sums over rows do not depend on the machine.
 const CHUNK_VALUES: usize = 1 << 21;
+/// Logits up to which those of all chunks are kept for the backward pass, 32 MiB: they are the same bits.
+const KEPT_VALUES: usize = 1 << 23;
 
 /// Log-probabilities and entropies of `targets`.
 ///
@@ -40,7 +44,13 @@ pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], temperatu
     if !hidden.device().is_cpu() {
         return composed(hidden, head, targets, temperature);
     }
-    let op = TokenLogprobs { targets: targets.to_vec(), scale: (1.0 / temperature) as f32 };
+    let tracked = hidden.track_op() || head.track_op();
+    let op = TokenLogprobs {
+        targets: targets.to_vec(),
+        scale: (1.0 / temperature) as f32,
+        keeps: tracked && t * v <= KEPT_VALUES,
+        kept: Mutex::default(),
+    };
     hidden.contiguous()?.apply_op2(&head.contiguous()?, op)
 }
 
@@ -74,6 +84,9 @@ pub fn reference(logits: &[f32], targets: &[u32], v: usize, temperature: f64) ->
 struct TokenLogprobs {
     targets: Vec<u32>,
     scale: f32,
+    keeps: bool,
+    /// All logits, `(t, v)`, from the forward pass to the backward pass.
+    kept: Mutex<Option<Vec<f32>>>,
 }
 
 fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -126,18 +139,22 @@ impl CustomOp2 for TokenLogprobs {
         let (hidden, head) = (slice(h, lh)?, slice(w, lw)?);
         let packed = Packed::new(Mat::new(head, v, c).t());
         let rows = chunk_rows(v);
-        let mut logits = vec![0.0; rows.min(t) * v];
+        let mut all = vec![0.0; if self.keeps { t } else { rows.min(t) } * v];
         let mut out = vec![0.0; t * 2];
         let chunks = out.chunks_mut(rows * 2).zip(hidden.chunks(rows * c)).zip(self.targets.chunks(rows));
-        for ((out, hidden), targets) in chunks {
+        for (chunk, ((out, hidden), targets)) in chunks.enumerate() {
             let n = targets.len();
-            let logits = &mut logits[..n * v];
+            let from = if self.keeps { chunk * rows * v } else { 0 };
+            let logits = &mut all[from..from + n * v];
             matmul_packed(Mat::new(hidden, n, c), &packed, logits, false);
             out.par_chunks_mut(2).zip(logits.par_chunks(v)).zip(targets).for_each(|((out, row), y)| {
                 let (norm, entropy) = normalise(row, self.scale);
                 out[0] = row[*y as usize] * self.scale - norm;
                 out[1] = entropy;
             });
+        }
+        if self.keeps {
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
         }
         Ok((CpuStorage::F32(out), (t, 2).into()))
     }
@@ -176,15 +193,20 @@ impl TokenLogprobs {
         dh: &mut [f32],
         dw: &mut [f32],
     ) {
-        let forward = Packed::new(Mat::new(head, v, c).t());
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A second backward pass finds nothing kept.
+        let forward = kept.is_none().then(|| Packed::new(Mat::new(head, v, c).t()));
         let backward = Packed::new(Mat::new(head, v, c));
         let rows = chunk_rows(v);
-        let mut logits = vec![0.0; rows.min(t) * v];
+        let mut all = kept.unwrap_or_else(|| vec![0.0; rows.min(t) * v]);
         for from in (0..t).step_by(rows) {
             let n = rows.min(t - from);
             let hidden = Mat::new(&hidden[from * c..(from + n) * c], n, c);
-            let logits = &mut logits[..n * v];
-            matmul_packed(hidden, &forward, logits, false);
+            let at = if forward.is_some() { 0 } else { from * v };
+            let logits = &mut all[at..at + n * v];
+            if let Some(forward) = &forward {
+                matmul_packed(hidden, forward, logits, false);
+            }
             logits.par_chunks_mut(v).enumerate().for_each(|(i, row)| {
                 let (at, y) = ((from + i) * 2, self.targets[from + i] as usize);
                 let (d_logprob, d_entropy, entropy) = (d[at], d[at + 1], out[at + 1]);
@@ -249,6 +271,25 @@ mod tests {
         check(5, 7, 1001, 0.7);
         check(70, 16, 33, 1.0);
         check(1100, 4, 2048, 1.3); // more than one chunk
+    }
+
+    /// What is kept is what would be computed again.
+    #[test]
+    fn keeping_the_logits_changes_no_bit() {
+        let (t, c, v) = (1100, 4, 2048);
+        let var = |n: usize, shape: (usize, usize), seed| {
+            Var::from_tensor(&Tensor::from_vec(noise(n, seed, 0.8), shape, &Device::Cpu).unwrap()).unwrap()
+        };
+        let (hidden, head) = (var(t * c, (t, c), 1), var(v * c, (v, c), 2));
+        let targets: Vec<u32> = (0..t).map(|i| ((i * 31) % v) as u32).collect();
+        let run = |keeps| {
+            let op = TokenLogprobs { targets: targets.clone(), scale: 0.9, keeps, kept: Mutex::default() };
+            let out = hidden.apply_op2(&head, op).unwrap();
+            let grads = out.sum_all().unwrap().backward().unwrap();
+            let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            [flat(&out), flat(grads.get(&hidden).unwrap()), flat(grads.get(&head).unwrap())]
+        };
+        assert_eq!(run(true), run(false));
     }
 
     #[test]

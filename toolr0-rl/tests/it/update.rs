@@ -169,6 +169,25 @@ fn losses() -> Vec<GrpoConfig> {
     all
 }
 
+/// Parts of a batch run side by side where there are threads for it; sums are in order all the same.
+#[test]
+fn threads_change_no_bit() {
+    let agent = Agent::new(Role::Solver, &tiny()).unwrap();
+    let groups = rollouts(&agent.sampler(8).unwrap(), 4, 1.0);
+    let advantages = advantages(&groups);
+    for micro_batch_tokens in [1, 1 << 20] {
+        let rl = RlConfig { micro_batch_tokens, ..plain() };
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| step(&groups, &advantages, &rl, None))
+        };
+        let (one, two) = (run(1), run(2));
+        assert!(moved(&one) > 1e-3);
+        assert_eq!((one.gradient, one.weights), (two.gradient, two.weights));
+        assert_eq!(one.stats, two.stats);
+    }
+}
+
 #[test]
 fn a_split_into_micro_batches_changes_nothing() {
     let agent = Agent::new(Role::Solver, &tiny()).unwrap();
