@@ -16,7 +16,7 @@ client = openai.OpenAI(base_url=sys.argv[1], api_key="unused", max_retries=0, ti
 model = client.models.list().data[0].id
 TOOLS = [{"type": "function", "function": {"name": "book_room", "description": "Book a room.", "parameters": {
     "type": "object", "properties": {"city": {"type": "string"}, "guests": {"type": "integer"}}, "required": ["city"]}}}]
-MESSAGES = [{"role": "user", "content": "Please book a room for 3 guests in Oslo."}]
+MESSAGES = [{"role": "user", "content": "Book a room in Oslo for 3 guests."}]
 
 
 def ask(**more):
@@ -38,6 +38,8 @@ text = "".join(c.delta.content or "" for p in pieces for c in p.choices if c.ind
 check("a stream says the same", text == plain.choices[0].message.content)
 check("usage ends a stream", pieces[-1].usage == plain.usage)
 
+offered = ask(tools=TOOLS, temperature=0).choices[0]
+check("a call, or words", bool(offered.message.tool_calls) == (offered.finish_reason == "tool_calls"))
 called = ask(tools=TOOLS, tool_choice={"type": "function", "function": {"name": "book_room"}}, temperature=0)
 calls = called.choices[0].message.tool_calls or []
 check("a forced call", [c.function.name for c in calls] == ["book_room"] and called.choices[0].finish_reason == "tool_calls")

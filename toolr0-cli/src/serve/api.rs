@@ -135,7 +135,9 @@ fn forced(choice: &Value, tools: &mut Vec<toolr0_tools::ToolSpec>) -> Result<Str
                 return Err(format!("`tool_choice` names `{name}`, which is not among the tools"));
             }
             tools.retain(|tool| tool.name == name);
-            Ok(format!("<tool_call_answer>[{{\"name\":{},\"arguments\":{{", json!(name)))
+            // Where there must be an argument, its quote belongs to the beginning: tokenizers join the two.
+            let quote = if tools.iter().any(|tool| tool.required().next().is_some()) { "\"" } else { "" };
+            Ok(format!("<tool_call_answer>[{{\"name\":{},\"arguments\":{{{quote}", json!(name)))
         }
     }
 }
