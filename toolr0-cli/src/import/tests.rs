@@ -36,11 +36,8 @@ fn counts(import: &Import, split: &str, kept: usize, drops: &[(&str, usize)]) {
     assert_eq!(got, want, "{split}");
     for item in import.splits.get(split).into_iter().flatten() {
         let right = item.answers.first().map(Vec::as_slice);
-        let right = if item.answers.is_empty() {
-            Some(&item_call()[..]).map(<[_]>::to_vec)
-        } else {
-            right.map(<[_]>::to_vec)
-        };
+        let right =
+            if item.answers.is_empty() { Some(item_call().to_vec()) } else { right.map(<[_]>::to_vec) };
         assert!(toolr0_reward::ast::ast_match(right.as_deref(), item), "the answer of {} is right", item.id);
     }
 }

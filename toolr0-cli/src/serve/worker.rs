@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
@@ -49,11 +49,8 @@ fn run(mut engine: Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
                 Err(_) => return,
             }
         }
-        loop {
-            match jobs.try_recv() {
-                Ok(job) => take(job, &mut engine, &mut listeners),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(job) = jobs.try_recv() {
+            take(job, &mut engine, &mut listeners);
         }
         match engine.step() {
             Ok(tokens) => {

@@ -152,13 +152,7 @@ impl Gated {
     }
 
     /// Gradients of `x`, `gate` and `up`, as far as they are wanted.
-    fn gradients(
-        &self,
-        x: Mat<'_>,
-        gate: &[f32],
-        up: &[f32],
-        dy: &[f32],
-    ) -> (Option<Vec<f32>>, Option<Vec<f32>>, Option<Vec<f32>>) {
+    fn gradients(&self, x: Mat<'_>, gate: &[f32], up: &[f32], dy: &[f32]) -> [Option<Vec<f32>>; 3] {
         let (t, c, wide) = (x.rows(), x.cols(), gate.len() / x.cols());
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A second backward pass finds nothing kept.
@@ -180,7 +174,7 @@ impl Gated {
             dx.iter_mut().zip(more).for_each(|(x, y)| *x += y);
             dx
         });
-        (of_x, of_weight(dg), of_weight(du))
+        [of_x, of_weight(dg), of_weight(du)]
     }
 }
 
@@ -220,7 +214,7 @@ impl CustomOp3 for Gated {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let ((t, c), dy) = (x.dims2()?, dy.contiguous()?);
-        let (dx, dg, du) = with_values(x, |x| {
+        let [dx, dg, du] = with_values(x, |x| {
             with_values(g, |g| {
                 with_values(u, |u| with_values(&dy, |dy| self.gradients(Mat::new(x, t, c), g, u, dy)))
             })
