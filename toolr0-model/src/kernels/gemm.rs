@@ -121,9 +121,9 @@ impl Packed {
 fn pack_columns(b: Mat<'_>, k0: usize, j0: usize, out: &mut [f32]) {
     let width = NR.min(b.cols - j0);
     if b.col_stride == 1 {
-        let rows = b.data[k0 * b.row_stride..].chunks(b.row_stride);
-        for (out, row) in out.as_chunks_mut::<NR>().0.iter_mut().zip(rows) {
-            copy(&row[j0..j0 + width], out);
+        for (p, out) in out.as_chunks_mut::<NR>().0.iter_mut().enumerate() {
+            let from = (k0 + p) * b.row_stride + j0;
+            copy(&b.data[from..from + width], out);
         }
     } else {
         let depth = out.len() / NR;
@@ -332,9 +332,17 @@ mod tests {
 
     #[test]
     fn corners() {
-        for (m, k, n) in
-            [(1, 1, 1), (8, 3, 32), (9, 512, 33), (3, 513, 5), (1, 1025, 70), (70, 5, 1), (2, 0, 3)]
-        {
+        for (m, k, n) in [
+            (1, 1, 1),
+            (1, 1, 2),
+            (70, 1, 40),
+            (8, 3, 32),
+            (9, 512, 33),
+            (3, 513, 5),
+            (1, 1025, 70),
+            (70, 5, 1),
+            (2, 0, 3),
+        ] {
             for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
                 check(m, k, n, ta, tb);
             }

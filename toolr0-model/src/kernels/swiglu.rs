@@ -52,7 +52,7 @@ pub fn gated(x: &Tensor, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op3(gate, up, Gated { trains, keeps, kept: Mutex::default() })
 }
 
-/// [`reference`] after two products of candle's.
+/// [`reference()`] after two products of candle's.
 ///
 /// # Errors
 ///
