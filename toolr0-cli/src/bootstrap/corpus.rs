@@ -59,6 +59,8 @@ pub struct CorpusConfig {
     /// Share of tasks with one speaker that have two calls; self-play and exam have 0.2. Default 0.32, since they are the
     /// harder ones to write.
     pub two_calls: f64,
+    /// Whether the solver's plan says the words that ask for each call. Default false.
+    pub said: bool,
     /// The solver's wrong habits.
     pub habits: HabitConfig,
 }
@@ -70,6 +72,7 @@ impl Default for CorpusConfig {
             malformed: 0.02,
             flawed: 0.06,
             two_calls: 0.32,
+            said: false,
             habits: HabitConfig::default(),
         }
     }
@@ -128,7 +131,7 @@ impl Corpus {
             Half::Solver => {
                 let (calls, flaws) = habits::answer(rng, &task, &self.config.habits);
                 let prompt = solver::prompt(&task.question, &task.tools, Style::Compact);
-                let completion = solver::write(&habits::think(&calls), &calls);
+                let completion = solver::write(&habits::think(&task, &calls, self.config.said), &calls);
                 Document { prompt, completion, task, spec, half, flaws }
             }
             Half::Generator => {

@@ -200,13 +200,21 @@ pub fn answer(rng: &mut ChaCha8Rng, task: &Task, config: &HabitConfig) -> (Vec<T
     (calls, flaws)
 }
 
-/// What the solver thinks before it answers: the tools and the argument keys, in order,
-/// `book_flight city date; find_hotel city`.
-pub fn think(calls: &[ToolCall]) -> String {
-    let mut text = String::with_capacity(64);
+/// What the solver thinks before it answers: the tools and the argument keys, in order, `book_flight city date;
+/// find_hotel city`. With `said`, each call begins with the words that ask for it, `reserve a flight = book_flight city
+/// date`: copying them is easy, says which request comes next, and leaves one step from word to tool.
+pub fn think(task: &Task, calls: &[ToolCall], said: bool) -> String {
+    let mut text = String::with_capacity(96);
     for (i, call) in calls.iter().enumerate() {
         if i > 0 {
             text.push_str("; ");
+        }
+        // Where the call of a single request is written twice, the same words ask for both.
+        if said
+            && let Some(words) = task.gold.get(i.min(task.gold.len() - 1)).and_then(|gold| asks(task, gold))
+        {
+            text.push_str(words);
+            text.push_str(" = ");
         }
         text.push_str(&call.name);
         for key in call.arguments.keys() {
@@ -215,6 +223,20 @@ pub fn think(calls: &[ToolCall]) -> String {
         }
     }
     text
+}
+
+/// The words of the question that ask for `gold`, as they stand there: `reserve a flight`.
+fn asks<'a>(task: &'a Task, gold: &ToolCall) -> Option<&'a str> {
+    let (verb, noun) = lexicon().parts(&gold.name)?;
+    let said = |form: &str, determiner: &str| {
+        // The verb may open the sentence, so its first letter is not compared.
+        let rest = format!("{} {determiner} {noun}", &form[1..]);
+        let at = task.question.find(&rest)?.checked_sub(1)?;
+        let words = task.question.get(at..at + 1 + rest.len())?;
+        words[..1].eq_ignore_ascii_case(&form[..1]).then_some(words)
+    };
+    let all = verb.forms.iter().flat_map(|form| ["a", "an", "the", "my"].map(|d| said(form, d)));
+    all.flatten().max_by_key(|words| words.len())
 }
 
 /// How right an answerer with these habits is who copies without mistakes.
@@ -364,6 +386,23 @@ mod tests {
         let call = |name: &str, arguments: Value| ToolCall::new(name, arguments.as_object().unwrap().clone());
         let calls =
             [call("book_flight", json!({"city": "Oslo", "date": "x"})), call("find_hotel", json!({}))];
-        assert_eq!(think(&calls), "book_flight city date; find_hotel");
+        let task = Task { question: String::new(), tools: vec![], gold: calls.to_vec() };
+        assert_eq!(think(&task, &calls, false), "book_flight city date; find_hotel");
+    }
+
+    /// The words that ask for a call stand in the question, in the order of the calls, and differ from call to call.
+    #[test]
+    fn a_plan_says_the_words_that_ask() {
+        for (_, _, task) in tasks(1500) {
+            let text = think(&task, &task.gold, true);
+            let words: Vec<&str> = text
+                .split("; ")
+                .map(|part| part.split_once(" = ").expect("every call is asked for").0)
+                .collect();
+            let places: Vec<usize> = words.iter().map(|words| task.question.find(words).unwrap()).collect();
+            assert_eq!(words.len(), task.gold.len());
+            assert!(places.is_sorted_by(|a, b| a < b), "{words:?} {task:?}");
+            assert!(words.iter().all(|words| (3..=6).contains(&words.split(' ').count())), "{words:?}");
+        }
     }
 }

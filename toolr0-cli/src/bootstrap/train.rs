@@ -92,10 +92,12 @@ impl Default for BootstrapConfig {
             // Answering both of two requests is what the first cycle leaves weakest: 1 of 40 such questions of the
             // development set within 8 samples.
             second: Cycle {
-                steps: 6000,
+                steps: 8000,
                 learning_rate: 1.5e-3,
                 corpus: CorpusConfig {
-                    two_calls: 0.45,
+                    generator_share: 0.35,
+                    two_calls: 0.5,
+                    said: true,
                     habits: HabitConfig {
                         first_only: 0.55,
                         repeated: 0.05,
@@ -156,37 +158,32 @@ pub fn bootstrap(
     from: Option<&Checkpoint>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Checkpoint> {
-    let here = Path::new("bootstrap");
-    let (tokenizer_json, config) = match from {
-        Some(from) => (from.tokenizer.json().to_owned(), from.config.clone()),
-        None => {
-            let tokenizer_json = write_tokenizer(&recipe.first.text(root(seed)), recipe)?;
-            let tokenizer = Tokenizer::from_json(tokenizer_json.as_str(), here)?;
-            (tokenizer_json, shape(recipe, &tokenizer)?)
-        }
-    };
-    let tokenizer_config = tokenizer::config_json();
-    let writer = Writer {
-        tokenizer: Tokenizer::from_json(tokenizer_json.as_str(), here)?,
-        template: ChatTemplate::from_config_json(&tokenizer_config, here)?,
-        learn_prompts: recipe.learn_prompts,
-    };
-    let mut weights = match from {
-        Some(from) => from.tensors.clone(),
-        None => initial(&config, root(seed).child("weights"))?,
+    let start = match from {
+        Some(from) => from.clone(),
+        None => fresh(seed, recipe)?,
     };
     let skipped = usize::from(from.is_some());
     let cycles = || recipe.cycles(seed).into_iter().zip([recipe.warmup_steps, 0]).skip(skipped);
     let steps = cycles().map(|((cycle, _), warmup)| warmup + cycle.steps).sum();
     let mut so_far = Progress { step: 0, steps, loss: 0.0, tokens: 0 };
+    let mut weights = start.tensors.clone();
     for ((cycle, stream), warmup) in cycles() {
         let mut told = |step: Progress| {
             so_far = Progress { step: so_far.step + 1, tokens: so_far.tokens + step.tokens, ..so_far };
             progress(Progress { loss: step.loss, ..so_far });
         };
-        weights = train(&config, &weights, recipe, warmup, cycle, stream, &writer, &mut told)?;
+        weights = train(&start, &weights, recipe, warmup, cycle, stream, &mut told)?;
     }
-    Ok(Checkpoint::new(config, weights, &tokenizer_json, &tokenizer_config, here)?)
+    Ok(start.with_tensors(weights))
+}
+
+/// A base that has learned nothing: the tokenizer of the first cycle's text, and fresh weights.
+fn fresh(seed: u64, recipe: &BootstrapConfig) -> Result<Checkpoint> {
+    let here = Path::new("bootstrap");
+    let tokenizer_json = write_tokenizer(&recipe.first.text(root(seed)), recipe)?;
+    let config = shape(recipe, &Tokenizer::from_json(tokenizer_json.as_str(), here)?)?;
+    let weights = initial(&config, root(seed).child("weights"))?;
+    Ok(Checkpoint::new(config, weights, &tokenizer_json, &tokenizer::config_json(), here)?)
 }
 
 /// The tokenizer of a text: it sees what the network will see, from the far end of the numbering.
@@ -229,22 +226,20 @@ fn shape(recipe: &BootstrapConfig, tokenizer: &Tokenizer) -> Result<ModelConfig>
     Ok(config)
 }
 
-/// One cycle from `weights`, after `warmup` updates on repeated random sequences; the new weights, in the precision in
+/// One cycle of `base` from `weights`, after `warmup` updates on repeated random sequences; the new weights, in the precision in
 /// which they are saved. `progress` is told the loss and the tokens of each update.
-#[expect(clippy::too_many_arguments, reason = "one cycle, and all that it depends on")]
 fn train(
-    config: &ModelConfig,
+    base: &Checkpoint,
     weights: &Tensors,
     recipe: &BootstrapConfig,
     warmup: u64,
     cycle: &Cycle,
     stream: Stream,
-    writer: &Writer,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Tensors> {
     let corpus = cycle.text(stream);
     let params = trainable(weights)?;
-    let model = CausalLm::from_params(config, &params)?;
+    let model = CausalLm::from_params(&base.config, &params)?;
     let steps = warmup + cycle.steps;
     let mut next = 0u64;
     let mut optimizer = AdamW::new(recipe.adamw.clone());
@@ -253,9 +248,9 @@ fn train(
         let share = if step < warmup { 1.0 } else { recipe.repeat_share };
         let repeated = (share * recipe.batch_tokens as f64).round() as usize;
         let mut rng = stream.child("repeats").child(step).rng();
-        let mut examples = repeats(&mut rng, config.vocab_size, repeated);
+        let mut examples = repeats(&mut rng, base.config.vocab_size, repeated);
         if repeated < recipe.batch_tokens {
-            examples.extend(writer.documents(&corpus, &mut next, recipe.batch_tokens - repeated)?);
+            examples.extend(documents(&corpus, base, recipe, &mut next, recipe.batch_tokens - repeated)?);
         }
         let tokens = examples.iter().map(|e| e.tokens.len() as u64).sum::<u64>();
         let (grads, stats) = gradients(&model, &params, &examples)?;
@@ -399,39 +394,36 @@ fn repeats(rng: &mut ChaCha8Rng, vocab: usize, budget: usize) -> Vec<Example> {
     examples
 }
 
-/// What turns documents into tokens.
-struct Writer {
-    tokenizer: Tokenizer,
-    template: ChatTemplate,
-    learn_prompts: bool,
-}
-
-impl Writer {
-    /// The next documents that fit the budget, and the number of the first that did not.
-    fn documents(&self, corpus: &Corpus, next: &mut u64, budget: usize) -> Result<Vec<Example>> {
-        let ahead: Vec<Example> = (*next..*next + 64)
-            .into_par_iter()
-            .map(|i| {
-                let document = corpus.document(i);
-                let mut example = example(&document, &self.tokenizer, &self.template)?;
-                if self.learn_prompts && document.half == Half::Solver {
-                    example.loss_from = 1;
-                }
-                Ok(example)
-            })
-            .collect::<Result<_>>()?;
-        let mut tokens = 0;
-        let mut examples = Vec::new();
-        for example in ahead {
-            tokens += example.tokens.len();
-            if budget < tokens && !examples.is_empty() {
-                break;
+/// The next documents that fit the budget, as tokens; `next` is then the number of the first that did not.
+fn documents(
+    corpus: &Corpus,
+    base: &Checkpoint,
+    recipe: &BootstrapConfig,
+    next: &mut u64,
+    budget: usize,
+) -> Result<Vec<Example>> {
+    let ahead: Vec<Example> = (*next..*next + 64)
+        .into_par_iter()
+        .map(|i| {
+            let document = corpus.document(i);
+            let mut example = example(&document, &base.tokenizer, &base.template)?;
+            if recipe.learn_prompts && document.half == Half::Solver {
+                example.loss_from = 1;
             }
-            examples.push(example);
-            *next += 1;
+            Ok(example)
+        })
+        .collect::<Result<_>>()?;
+    let mut tokens = 0;
+    let mut examples = Vec::new();
+    for example in ahead {
+        tokens += example.tokens.len();
+        if budget < tokens && !examples.is_empty() {
+            break;
         }
-        Ok(examples)
+        examples.push(example);
+        *next += 1;
     }
+    Ok(examples)
 }
 
 /// A document as tokens: the rendered prompt, then the completion and the end of the turn, which carry the loss.

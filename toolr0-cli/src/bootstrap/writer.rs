@@ -438,14 +438,15 @@ mod tests {
     use toolr0_reward::verify::{VerifyConfig, verify};
 
     use super::*;
-    use crate::bootstrap::corpus::{draw_task, training_law};
+    use crate::bootstrap::corpus::{CorpusConfig, draw_task, training_law};
     use crate::bootstrap::values::rng_of;
 
     /// A written task is an honest one: the same verification that self-made tasks must pass takes it.
     #[track_caller]
     fn check(split: Split, n: u64) {
         for i in 0..n {
-            let (spec, task) = draw_task(&mut rng_of(11, i), &training_law(0.32), split);
+            let (spec, task) =
+                draw_task(&mut rng_of(11, i), &training_law(CorpusConfig::default().two_calls), split);
             assert_eq!(verify(&task, &spec, &VerifyConfig::default()), Ok(()), "{task:?}");
             for call in &task.gold {
                 let split_of =
@@ -466,7 +467,10 @@ mod tests {
     #[test]
     fn a_question_is_short() {
         let mut words: Vec<usize> = (0..500)
-            .map(|i| draw_task(&mut rng_of(12, i), &training_law(0.32), Split::Train).1)
+            .map(|i| {
+                draw_task(&mut rng_of(12, i), &training_law(CorpusConfig::default().two_calls), Split::Train)
+                    .1
+            })
             .map(|task| task.question.split_whitespace().count())
             .collect();
         words.sort_unstable();

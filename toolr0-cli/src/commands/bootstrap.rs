@@ -15,6 +15,10 @@ use crate::ui::{Screen, out};
 pub(crate) fn run(args: &Bootstrap, global: Global) -> Result<()> {
     let recipe = set_all(BootstrapConfig::default(), &args.set)?;
     check(&recipe)?;
+    ensure!(
+        args.from.is_none() || 0 < recipe.second.steps,
+        "`second.steps` is 0, and `--from` trains nothing else"
+    );
     let from = args.from.as_deref().map(Checkpoint::load).transpose()?;
     // Made now, so that a folder which cannot be written costs no hour of training.
     let mut dir = RunDir::create(&args.out)?;

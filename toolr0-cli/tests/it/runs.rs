@@ -217,6 +217,8 @@ fn a_base_can_be_made_again() {
     only(&["--out", "both", "--from", "first"]);
     let weights = |out: &str| std::fs::read(home.path().join(out).join("model.safetensors")).unwrap();
     assert!(weights("both") == weights("a") && weights("first") != weights("a"));
+    let idle = run(home.path(), &["bootstrap", "--out", "c", "--from", "first", "--set", "second.steps=0"]);
+    assert!(!idle.status.success() && stderr(&idle).contains("`second.steps` is 0"), "{}", stderr(&idle));
     let bad = run(home.path(), &["bootstrap", "--out", "c", "--set", "heads=0"]);
     assert!(!bad.status.success() && stderr(&bad).contains("`heads` is 0"), "{}", stderr(&bad));
     assert!(!home.path().join("c").exists());
