@@ -473,7 +473,7 @@ pub(crate) enum Rules {
 #[command(after_help = "\
 Examples:
   toolr0 bootstrap --seed 0 --out base
-  toolr0 bootstrap --out small --set steps=50 --set layers=2")]
+  toolr0 bootstrap --out small --set first.steps=50 --set second.steps=0 --set third.steps=0 --set fourth.steps=0")]
 pub(crate) struct Bootstrap {
     /// Where every random number comes from
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -481,7 +481,7 @@ pub(crate) struct Bootstrap {
     /// The folder of the new checkpoint, which must not exist or be empty
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Train only the second cycle, from this checkpoint
+    /// Train only the cycles after the first, from this checkpoint
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
     /// Set one key of the recipe, as in `first.steps=50`; may be given again

@@ -17,7 +17,7 @@ use toolr0_tools::{Context, Prompt, Task, TaskSpec};
 use super::habits::{self, Flaw, HabitConfig};
 use super::lexicon::{Split, lexicon};
 use super::values::{self, below, chance, pick, rng_of};
-use super::writer;
+use super::writer::{self, Voice};
 
 /// Which of the two formats a document is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct CorpusConfig {
     pub two_calls: f64,
     /// Whether the solver's plan says the words that ask for each call. Default false.
     pub said: bool,
+    /// Share of questions whose words before a request are made up. Default 0.
+    pub made_up: f64,
     /// The solver's wrong habits.
     pub habits: HabitConfig,
 }
@@ -73,6 +75,7 @@ impl Default for CorpusConfig {
             flawed: 0.06,
             two_calls: 0.32,
             said: false,
+            made_up: 0.0,
             habits: HabitConfig::default(),
         }
     }
@@ -126,7 +129,8 @@ impl Corpus {
         let mut rng = rng_of(self.seed, i);
         let rng = &mut rng;
         let half = if chance(rng, self.config.generator_share) { Half::Generator } else { Half::Solver };
-        let (spec, task) = draw_task(rng, &self.law, Split::Train);
+        let voice = Voice { split: Split::Train, made_up: self.config.made_up };
+        let (spec, task) = draw_task(rng, &self.law, voice);
         match half {
             Half::Solver => {
                 let (calls, flaws) = habits::answer(rng, &task, &self.config.habits);
@@ -161,12 +165,13 @@ impl Corpus {
     }
 }
 
-/// A spec and a task of `split` that obeys it. Specs are drawn again where a domain holds too few families of
-/// `split`.
-pub(super) fn draw_task(rng: &mut ChaCha8Rng, law: &SpecLaw, split: Split) -> (TaskSpec, Task) {
+/// A spec and a task of a voice that obeys it. Specs are drawn again where a domain holds too few families of its
+/// split.
+pub(super) fn draw_task(rng: &mut ChaCha8Rng, law: &SpecLaw, voice: impl Into<Voice>) -> (TaskSpec, Task) {
+    let voice = voice.into();
     loop {
         let spec = law.draw(rng);
-        if let Some(task) = writer::write(rng, &spec, split) {
+        if let Some(task) = writer::write(rng, &spec, voice) {
             return (spec, task);
         }
     }

@@ -97,7 +97,7 @@ mod tests {
         let patterns: Vec<_> = [patterns(Split::Dev), patterns(Split::Exam)].concat();
         assert!(values.len() > 1000 && names.len() > 200);
         let texts = BootstrapConfig::default().texts(0); // of the shipped base
-        for document in texts.iter().flat_map(|text| (0..10_000).map(|i| text.document(i))) {
+        for document in texts.iter().flat_map(|text| (0..8000).map(|i| text.document(i))) {
             assert!(!questions.contains(document.task.question.as_str()));
             let prompts = document.prompt.messages.iter().map(|m| &m.content);
             for text in prompts.chain([&document.completion]) {

@@ -225,6 +225,11 @@ fn pseudo(rng: &mut ChaCha8Rng) -> String {
     word
 }
 
+/// A pseudo-word of a split, in small letters.
+pub fn word(rng: &mut ChaCha8Rng, split: Split) -> String {
+    on_side(rng, split, pseudo)
+}
+
 fn capitalised(mut word: String) -> String {
     if let Some(first) = word.get_mut(..1) {
         first.make_ascii_uppercase();

@@ -5,12 +5,14 @@
 //! the exam open no sentence of the training text. Questions are short on purpose, 10 to 25 words, so that a small
 //! model sees many of them.
 
+use std::borrow::Cow;
+
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 use toolr0_tools::{Context, Task, TaskSpec, ToolCall, ToolSpec};
 
 use super::lexicon::{Family, Lexicon, Split, lexicon};
-use super::values::{Drawn, Kind, below, chance, draw, pick, shuffle};
+use super::values::{Drawn, Kind, below, chance, draw, pick, shuffle, word};
 
 /// How a sentence begins and ends.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,71 @@ const REPLIES: [&[&str]; 3] = [
     &["It has to be ", "Preferably "],
     &["Ideally ", "I am thinking of one "],
 ];
+
+/// How sentences are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice {
+    /// Whose families, values and sentence patterns are used.
+    pub split: Split,
+    /// The chance that what stands before a request is made up, `Plon get vrasho to `, instead of one of the split's
+    /// few patterns: who reads only these knows the place of the verb by heart and does not look for it.
+    pub made_up: f64,
+}
+
+impl From<Split> for Voice {
+    fn from(split: Split) -> Self {
+        Self { split, made_up: 0.0 }
+    }
+}
+
+/// Words that may stand before a request and are no part of it. None of them is in a pattern of the exam or the development
+/// set in the same company.
+const FILLERS: [&str; 24] = [
+    "to", "and", "you", "I", "we", "it", "is", "for", "me", "please", "if", "so", "be", "get", "set", "try",
+    "look", "see", "put", "now", "then", "with", "a", "the",
+];
+
+/// One to four made-up words.
+fn made_up(rng: &mut ChaCha8Rng, split: Split) -> String {
+    let n = 1 + below(rng, 4);
+    let word = |rng: &mut ChaCha8Rng| match below(rng, 10) {
+        0..5 => word(rng, split),
+        5..9 => pick(rng, &FILLERS).to_owned(),
+        // A verb that asks for nothing.
+        _ => {
+            let verb = below(rng, lexicon().verbs.len());
+            pick(rng, &lexicon().verbs[verb].forms).to_owned()
+        }
+    };
+    (0..n).map(|_| word(rng)).collect::<Vec<_>>().join(" ")
+}
+
+/// What stands before the verb, and what after the last clause.
+fn draw_frame(rng: &mut ChaCha8Rng, voice: Voice) -> (Cow<'static, str>, &'static str, bool) {
+    let Frame { head, tail, fronted } = pick(rng, frames(voice.split));
+    if voice.made_up == 0.0 || !chance(rng, voice.made_up) {
+        return (head.into(), tail, fronted);
+    }
+    let words = made_up(rng, voice.split);
+    let mut head = String::with_capacity(words.len() + 5);
+    if fronted {
+        head.push_str(&words);
+    } else {
+        push_capitalised(&mut head, &words);
+    }
+    head.push_str(pick(rng, &[" ", " ", ", ", " to "]));
+    (head.into(), tail, fronted)
+}
+
+/// What stands between two requests.
+fn draw_join(rng: &mut ChaCha8Rng, voice: Voice) -> Cow<'static, str> {
+    if voice.made_up == 0.0 || !chance(rng, voice.made_up) {
+        return pick(rng, JOINS[voice.split as usize]).into();
+    }
+    let (before, after) =
+        pick(rng, &[(", ", " "), ("; ", " "), (" and ", " "), (", and ", " "), ("; ", ", ")]);
+    format!("{before}{}{after}", made_up(rng, voice.split)).into()
+}
 
 /// The frames of a split.
 pub fn frames(split: Split) -> &'static [Frame] {
@@ -313,8 +380,9 @@ fn push_clauses(text: &mut String, clauses: &[String], lead: &str, comma: bool) 
     }
 }
 
-fn question(rng: &mut ChaCha8Rng, requests: &[Request], context: Context, split: Split) -> String {
-    let frame = pick(rng, frames(split));
+fn question(rng: &mut ChaCha8Rng, requests: &[Request], context: Context, voice: Voice) -> String {
+    let split = voice.split;
+    let (head, tail, fronted) = draw_frame(rng, voice);
     let first = &requests[0];
     let comma = chance(rng, 0.2);
     let mut text = String::with_capacity(200);
@@ -323,27 +391,23 @@ fn question(rng: &mut ChaCha8Rng, requests: &[Request], context: Context, split:
     if context == Context::MultiTurn {
         text.push_str("User: ");
         // A fronted frame needs a clause of its own before the one that the agent asks for.
-        let n = if clauses.len() > 2 || frame.fronted {
-            1 + below(rng, clauses.len() - 1)
-        } else {
-            below(rng, 2)
-        };
+        let n = if clauses.len() > 2 || fronted { 1 + below(rng, clauses.len() - 1) } else { below(rng, 2) };
         (clauses, rest) = clauses.split_at(n.min(clauses.len() - 1));
     }
-    let mut capital = frame.head.is_empty();
-    if let (true, Some((front, others))) = (frame.fronted, clauses.split_first()) {
+    let mut capital = head.is_empty();
+    if let (true, Some((front, others))) = (fronted, clauses.split_first()) {
         push_capitalised(&mut text, front);
         text.push_str(", ");
         clauses = others;
         capital = false;
     }
-    text.push_str(frame.head);
+    text.push_str(&head);
     push_request(&mut text, first, clauses, capital, comma);
     for request in &requests[1..] {
-        text.push_str(pick(rng, JOINS[split as usize]));
+        text.push_str(&draw_join(rng, voice));
         push_request(&mut text, request, &request.clauses, false, comma);
     }
-    text.push_str(frame.tail);
+    text.push_str(tail);
     if context == Context::MultiTurn {
         text.push_str("\nAgent: ");
         text.push_str(pick(rng, ASKS[split as usize]));
@@ -383,14 +447,16 @@ fn gold(rng: &mut ChaCha8Rng, lex: &Lexicon, domain: usize, split: Split) -> Opt
 /// Tries for a tool that fits a menu before the menu is given up.
 const TRIES: usize = 60;
 
-/// Writes a task that obeys `spec` with families, values and sentence patterns of `split`.
+/// Writes a task that obeys `spec` in a voice: with families, values and sentence patterns of its split.
 ///
 /// No two tools on the menu take the same set of arguments, and no verb stands twice or is a synonym of another, so no
 /// distractor serves as well as the gold tool. All arguments that the question mentions are in the gold. (That names
 /// differ in the verb, whose order is the menu's, lets a small generator keep from naming a tool twice.)
 ///
-/// `None` if the lexicon does not know the domain, or holds too few families of `split` in it for this spec.
-pub fn write(rng: &mut ChaCha8Rng, spec: &TaskSpec, split: Split) -> Option<Task> {
+/// `None` if the lexicon does not know the domain, or holds too few families of the split in it for this spec.
+pub fn write(rng: &mut ChaCha8Rng, spec: &TaskSpec, voice: impl Into<Voice>) -> Option<Task> {
+    let voice = voice.into();
+    let split = voice.split;
     let lex = lexicon();
     let domain = lex.domains.iter().position(|d| d.name == spec.domain)?;
     let sizes = if spec.n_calls > 1 { &SIZES_TWO } else { &SIZES_ONE };
@@ -415,7 +481,7 @@ pub fn write(rng: &mut ChaCha8Rng, spec: &TaskSpec, split: Split) -> Option<Task
         }
     }
     let requests: Vec<Request> = plans[..spec.n_calls].iter().map(|p| request(rng, lex, p, split)).collect();
-    let question = question(rng, &requests, spec.context, split);
+    let question = question(rng, &requests, spec.context, voice);
     let mut tools: Vec<ToolSpec> = plans.iter().map(|p| tool(rng, lex, p)).collect();
     tools.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Some(Task { question, tools, gold: requests.into_iter().map(|r| r.call).collect() })
@@ -443,15 +509,16 @@ mod tests {
 
     /// A written task is an honest one: the same verification that self-made tasks must pass takes it.
     #[track_caller]
-    fn check(split: Split, n: u64) {
+    fn check(voice: impl Into<Voice>, n: u64) {
+        let voice = voice.into();
         for i in 0..n {
             let (spec, task) =
-                draw_task(&mut rng_of(11, i), &training_law(CorpusConfig::default().two_calls), split);
+                draw_task(&mut rng_of(11, i), &training_law(CorpusConfig::default().two_calls), voice);
             assert_eq!(verify(&task, &spec, &VerifyConfig::default()), Ok(()), "{task:?}");
             for call in &task.gold {
                 let split_of =
                     |name: &str| lexicon().families.iter().find(|f| f.name == name).map(|f| f.split);
-                assert_eq!(split_of(&call.name), Some(split));
+                assert_eq!(split_of(&call.name), Some(voice.split));
                 assert!(call.arguments.len() >= 2);
             }
         }
@@ -460,6 +527,7 @@ mod tests {
     #[test]
     fn every_task_passes_verification() {
         check(Split::Train, 2000);
+        check(Voice { split: Split::Train, made_up: 1.0 }, 1000);
         check(Split::Dev, 300);
         check(Split::Exam, 300);
     }

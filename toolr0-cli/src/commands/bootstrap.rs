@@ -15,9 +15,11 @@ use crate::ui::{Screen, out};
 pub(crate) fn run(args: &Bootstrap, global: Global) -> Result<()> {
     let recipe = set_all(BootstrapConfig::default(), &args.set)?;
     check(&recipe)?;
+    let later = [&recipe.second, &recipe.third, &recipe.fourth];
+    let idle = later.iter().all(|cycle| cycle.steps == 0);
     ensure!(
-        args.from.is_none() || 0 < recipe.second.steps,
-        "`second.steps` is 0, and `--from` trains nothing else"
+        args.from.is_none() || !idle,
+        "all cycles after the first have 0 steps, and `--from` trains only these"
     );
     let from = args.from.as_deref().map(Checkpoint::load).transpose()?;
     // Made now, so that a folder which cannot be written costs no hour of training.
@@ -76,19 +78,20 @@ fn check(recipe: &BootstrapConfig) -> Result<()> {
         (1..=10_000_000).contains(&documents),
         "`tokenizer_documents` is {documents}, expected 1 to 10000000"
     );
-    let steps =
-        recipe.warmup_steps.checked_add(recipe.first.steps).and_then(|n| n.checked_add(recipe.second.steps));
+    let cycles = [&recipe.first, &recipe.second, &recipe.third, &recipe.fourth];
+    let steps = cycles.iter().try_fold(recipe.warmup_steps, |n, cycle| n.checked_add(cycle.steps));
     let steps = steps.context("the steps are more than can be counted")?;
     ensure!(0 < steps, "`first.steps` is 0, expected at least 1");
     let share = recipe.repeat_share;
     ensure!((0.0..=1.0).contains(&share), "`repeat_share` is {share}, expected 0 to 1");
-    for (name, cycle) in [("first", &recipe.first), ("second", &recipe.second)] {
+    for (name, cycle) in ["first", "second", "third", "fourth"].into_iter().zip(cycles) {
         for (key, share) in [
             ("learning_rate", cycle.learning_rate),
             ("corpus.generator_share", cycle.corpus.generator_share),
             ("corpus.malformed", cycle.corpus.malformed),
             ("corpus.flawed", cycle.corpus.flawed),
             ("corpus.two_calls", cycle.corpus.two_calls),
+            ("corpus.made_up", cycle.corpus.made_up),
         ] {
             ensure!((0.0..=1.0).contains(&share), "`{name}.{key}` is {share}, expected 0 to 1");
         }

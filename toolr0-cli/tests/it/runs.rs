@@ -194,6 +194,8 @@ fn a_base_can_be_made_again() {
         "warmup_steps=1",
         "first.steps=2",
         "second.steps=2",
+        "third.steps=1",
+        "fourth.steps=1",
     ];
     let sets = small.iter().flat_map(|set| ["--set", set]);
     for out in ["a", "b"] {
@@ -208,17 +210,22 @@ fn a_base_can_be_made_again() {
         let of = |out: &str| std::fs::read(home.path().join(out).join(file)).unwrap();
         assert!(of("a") == of("b"), "{file} differs");
     }
-    // The first cycle by itself, then the second from what it left: the same base.
+    // Each cycle by itself, from what the one before it left: the same base.
     let only = |more: &[&'static str]| {
         let args = ["bootstrap", "--seed", "4"].into_iter().chain(sets.clone()).chain(more.iter().copied());
         succeed(home.path(), &args.collect::<Vec<_>>());
     };
-    only(&["--out", "first", "--set", "second.steps=0"]);
-    only(&["--out", "both", "--from", "first"]);
+    let without = |cycles: &[&'static str]| cycles.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>();
+    let [second, third, fourth] = ["second.steps=0", "third.steps=0", "fourth.steps=0"];
+    only(&[vec!["--out", "first"], without(&[second, third, fourth])].concat());
+    only(&[vec!["--out", "third", "--from", "first"], without(&[fourth])].concat());
+    only(&[vec!["--out", "fourth", "--from", "third"], without(&[second, third])].concat());
     let weights = |out: &str| std::fs::read(home.path().join(out).join("model.safetensors")).unwrap();
-    assert!(weights("both") == weights("a") && weights("first") != weights("a"));
-    let idle = run(home.path(), &["bootstrap", "--out", "c", "--from", "first", "--set", "second.steps=0"]);
-    assert!(!idle.status.success() && stderr(&idle).contains("`second.steps` is 0"), "{}", stderr(&idle));
+    assert!(weights("fourth") == weights("a") && weights("third") != weights("a"));
+    let idle =
+        [vec!["bootstrap", "--out", "c", "--from", "first"], without(&[second, third, fourth])].concat();
+    let idle = run(home.path(), &idle);
+    assert!(!idle.status.success() && stderr(&idle).contains("have 0 steps"), "{}", stderr(&idle));
     let bad = run(home.path(), &["bootstrap", "--out", "c", "--set", "heads=0"]);
     assert!(!bad.status.success() && stderr(&bad).contains("`heads` is 0"), "{}", stderr(&bad));
     assert!(!home.path().join("c").exists());
