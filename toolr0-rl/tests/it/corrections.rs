@@ -30,7 +30,7 @@ fn fault_05_equal_tasks_do_not_share_their_samples() {
 fn fault_19_a_long_prompt_takes_no_tokens_from_its_completion() {
     // The release asks for as many new tokens as prompt and completion may have together.
     let sampling = SamplingConfig { max_new_tokens: 5, ..SamplingConfig::default() };
-    let prompts = [1, 400].map(|n| (Prompt::new("Answer.", &"Hi. ".repeat(n)), vec![Stream::root(1)]));
+    let prompts = [1, 400].map(|n| (Prompt::new("Answer.", "Hi. ".repeat(n)), vec![Stream::root(1)]));
     let groups = sampler().sample(&prompts, &sampling, &mut |_| true).unwrap();
     assert!(groups[0].prompt.len() < 100 && 1600 < groups[1].prompt.len());
     let lengths: Vec<usize> = groups.iter().map(|group| group.rollouts[0].tokens.len()).collect();
