@@ -5,9 +5,12 @@ use std::sync::LazyLock;
 
 use toolr0_reward::ast::BenchItem;
 use toolr0_reward::grounding::Ground;
+use toolr0_reward::matching::values_match;
+use toolr0_reward::question::Question;
 use toolr0_reward::schema::check_schemas;
 use toolr0_reward::score::{Profile, Side, score_line};
 use toolr0_reward::tools::{Context, Task, TaskSpec};
+use toolr0_reward::verify::{VerifyConfig, inspect};
 use toolr0_reward::wire::generator::{parse, write};
 use toolr0_reward::wire::{self, Style};
 use toolr0_reward::{Fault, judge, solver_reward, verify};
@@ -18,6 +21,24 @@ static TASK: LazyLock<Task> = LazyLock::new(|| {
             "properties": {"city": {"type": "string"}, "people": {"type": "integer"}}, "required": ["city"]}}],
         "gold": [{"name": "book_table", "arguments": {"city": "Oslo", "people": 2}}]}"#;
     serde_json::from_str(text).expect("a task")
+});
+
+/// A benchmark's questions: with an answer, with alternatives, with none that is right, with any that is.
+static ITEMS: LazyLock<[Question; 4]> = LazyLock::new(|| {
+    let item = |answers: &str, rest: &str| {
+        let head = r#"{"id": "1", "benchmark": "b", "split": "s", "messages": [{"role": "user", "content": "Book it."}]"#;
+        let tools = serde_json::to_string(&TASK.tools).expect("tools are plain data");
+        let text = format!(r#"{head}, "tools": {tools}, "answers": {answers}, {rest}}}"#);
+        Question::Item(Box::new(serde_json::from_str(&text).expect("an item")))
+    };
+    let gold = serde_json::to_string(&TASK.gold).expect("calls are plain data");
+    let spec = r#""answer_spec": [{"book_table": {"city": ["Oslo"], "people": [2, ""]}}]"#;
+    [
+        item(&format!("[{gold}]"), r#""meta": {}"#),
+        item(&format!("[{gold}]"), spec),
+        item("[[]]", r#""meta": {"expect": "no_call"}"#),
+        item("[]", r#""meta": {"expect": "any_call"}"#),
+    ]
 });
 
 /// A generator's completion: reading and verifying never panic, and what is read is read again from its own text.
@@ -41,6 +62,30 @@ pub(crate) fn solver(text: &str) {
     let reward = reward.expect("a solver's reward is always known");
     assert!((0.0..=2.0).contains(&reward), "{reward}");
     assert!(!verdict.solved || verdict.fault.is_none());
+}
+
+/// An answer to a benchmark's question, marked by the published rules, which take one that cannot be read for silence.
+pub(crate) fn marks(text: &str) {
+    for question in ITEMS.iter() {
+        let mark = question.mark(text);
+        assert!(!mark.solved || !mark.errors.any() || mark.fault.is_some());
+        assert!(mark.fault.is_none() || mark.calls.is_none());
+    }
+}
+
+/// The schema that a generator gave a parameter, and a value for it: the text is the one, a line end, and the other.
+pub(crate) fn schemas(text: &str) {
+    let (schema, value) = text.split_once('\n').unwrap_or((text, text));
+    let Ok(schema) = serde_json::from_str(schema) else { return };
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    values_match(Some(&schema), &value, &value);
+    let mut task = TASK.clone();
+    task.tools[0].parameters["properties"]["city"] = schema;
+    task.gold[0].arguments.insert("city".into(), value);
+    let _ = check_schemas(&task.tools);
+    let nested = VerifyConfig { flat: false, ..VerifyConfig::default() };
+    let findings = inspect(&task, None, &nested);
+    assert!(findings.first().is_none_or(|fault| !fault.kind().is_empty()));
 }
 
 /// A judge's reply: a score from 1 to 5 or nothing.

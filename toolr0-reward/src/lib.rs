@@ -42,6 +42,6 @@ pub use question::Question;
 pub use reward::{Reward, RewardConfig, generator_reward, solver_reward};
 pub use score::{Profile, score_line};
 pub use toolr0_tools as tools;
-pub use verdict::{Verdict, calls_held, judge};
+pub use verdict::{Verdict, judge};
 pub use verify::verify;
 pub use wire::Style;

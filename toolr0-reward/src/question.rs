@@ -11,13 +11,13 @@ use crate::ast::{BenchItem, Expect, HammerCounts, Scores};
 use crate::fault::Fault;
 use crate::matching::{CallErrors, attribute};
 use crate::stats::wilson;
-use crate::verdict::judge;
+use crate::verdict::judge_calls;
 use crate::wire::{self, Style};
 
 /// A question with its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
-    /// One of our own: right are exactly the gold calls ([`judge`]).
+    /// One of our own: right are exactly the gold calls ([`judge`](crate::judge)).
     Task(Task),
     /// One of a benchmark: right is what the published rules take ([`crate::ast`]).
     Item(Box<BenchItem>),
@@ -59,11 +59,12 @@ impl Question {
     pub fn mark(&self, text: &str) -> Mark {
         match self {
             Self::Task(task) => {
-                let verdict = judge(task, text);
+                let read = wire::solver::parse(text);
+                let verdict = judge_calls(task, read.as_deref());
                 Mark {
                     solved: verdict.solved,
                     fault: verdict.fault,
-                    calls: wire::solver::parse(text).ok(),
+                    calls: read.ok(),
                     errors: verdict.errors,
                     scores: None,
                 }

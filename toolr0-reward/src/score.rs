@@ -1,5 +1,6 @@
 //! Scores completions offline, one JSON object in and one out: the shape of a JSONL file of completions.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use toolr0_tools::{Context, Task, TaskSpec, ToolCall, ToolSpec};
@@ -85,7 +86,7 @@ pub fn score_line(side: Side, profile: Profile, line: &str) -> Result<Value, Sco
     let bad = |source| ScoreError::Line { solver: side == Side::Solver, source };
     match side {
         Side::Solver => {
-            let line: SolverLine = serde_json::from_str(line).map_err(bad)?;
+            let line: SolverLine = object(line).map_err(bad)?;
             match profile {
                 Profile::Strict => strict_solver(line),
                 Profile::Release => {
@@ -95,12 +96,20 @@ pub fn score_line(side: Side, profile: Profile, line: &str) -> Result<Value, Sco
             }
         }
         Side::Generator => {
-            let line: GeneratorLine = serde_json::from_str(line).map_err(bad)?;
+            let line: GeneratorLine = object(line).map_err(bad)?;
             Ok(match profile {
                 Profile::Strict => strict_generator(&line),
                 Profile::Release => release_generator(&line.completion),
             })
         }
+    }
+}
+
+/// A line by its keys: serde would take a list for an object without them.
+fn object<T: DeserializeOwned>(line: &str) -> serde_json::Result<T> {
+    match line.trim_start().starts_with('{') {
+        true => serde_json::from_str(line),
+        false => Err(serde::de::Error::custom("the line is no object")),
     }
 }
 
@@ -112,11 +121,13 @@ fn strict_solver(line: SolverLine) -> Result<Value, ScoreError> {
     // The bare terms, so that the numbers mean the same whatever the weights of a run.
     (config.format, config.accuracy) = (1.0, 1.0);
     let reward = solver_reward(&task, &line.completion, &config);
+    // Without a menu nobody knows which tools there are.
+    let known = |fault: &&Fault| !(task.tools.is_empty() && matches!(fault, Fault::UnknownTool { .. }));
     Ok(json!({
         "format": reward.get("format"),
         "accuracy": reward.get("accuracy"),
         "parsed": wire::solver::parse(&line.completion).ok(),
-        "fault": reward.fault.as_ref().map(Fault::kind),
+        "fault": reward.fault.as_ref().filter(known).map(Fault::kind),
     }))
 }
 

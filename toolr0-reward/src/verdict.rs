@@ -1,7 +1,7 @@
 //! Did this answer solve the task? The question that probing, cross-verification and the exam all ask.
 
 use serde::{Deserialize, Serialize};
-use toolr0_tools::Task;
+use toolr0_tools::{Task, ToolCall};
 
 use crate::fault::Fault;
 use crate::matching::{CallErrors, attribute, call_matches, calls_match};
@@ -16,6 +16,8 @@ pub struct Verdict {
     pub fault: Option<Fault>,
     /// What is wrong with it; nothing, if it is solved.
     pub errors: CallErrors,
+    /// For each gold call, whether the answer holds it, whatever else it holds. An unreadable answer holds none.
+    pub held: Vec<bool>,
 }
 
 /// Judges a solver's completion. A missing `<think>` does not matter here: the verdict is on the calls.
@@ -32,37 +34,41 @@ pub struct Verdict {
 /// assert!(judge(&task, &solver::write("easy", &task.gold)).solved);
 /// assert!(judge(&task, "It is noon.").fault.is_some());
 /// ```
-pub fn judge(task: &Task, text: &str) -> Verdict {
-    match solver::parse(text) {
-        Ok(calls) if calls_match(&task.tools, &task.gold, &calls) => {
-            Verdict { solved: true, fault: None, errors: CallErrors::default() }
-        }
-        Ok(calls) => {
-            Verdict { solved: false, fault: None, errors: attribute(&task.tools, &task.gold, Ok(&calls)) }
-        }
-        Err(fault) => {
-            let errors = attribute(&task.tools, &task.gold, Err(&fault));
-            Verdict { solved: false, fault: Some(fault), errors }
-        }
-    }
-}
-
-/// For each gold call of `task`, whether the answer in `text` holds it; an answer that cannot be read holds none.
 ///
-/// # Examples
+/// Of two calls, one alone solves nothing, but is held:
 ///
 /// ```
-/// use toolr0_reward::{calls_held, tools::{Task, ToolCall, ToolSpec}, wire::solver};
+/// use toolr0_reward::{judge, tools::{Task, ToolCall, ToolSpec}, wire::solver};
 /// let (a, b) = (ToolCall::new("get_time", Default::default()), ToolCall::new("get_date", Default::default()));
 /// let tools = vec![
 ///     ToolSpec::new("get_time", "Tell the time.", Default::default(), &[]),
 ///     ToolSpec::new("get_date", "Tell the date.", Default::default(), &[]),
 /// ];
 /// let task = Task { question: "What time is it, and which day?".into(), tools, gold: vec![a, b.clone()] };
-/// assert_eq!(calls_held(&task, &solver::write("the day", &[b])), [false, true]);
+/// let verdict = judge(&task, &solver::write("the day", &[b]));
+/// assert_eq!((verdict.solved, verdict.held), (false, vec![false, true]));
 /// ```
-pub fn calls_held(task: &Task, text: &str) -> Vec<bool> {
-    let calls = solver::parse(text).unwrap_or_default();
-    let held = |gold| calls.iter().any(|call| call_matches(&task.tools, gold, call));
-    task.gold.iter().map(held).collect()
+pub fn judge(task: &Task, text: &str) -> Verdict {
+    judge_calls(task, solver::parse(text).as_deref())
+}
+
+/// Judges calls that were read already, or the fault for which they could not be.
+pub(crate) fn judge_calls(task: &Task, read: Result<&[ToolCall], &Fault>) -> Verdict {
+    let (tools, gold) = (&task.tools, &task.gold);
+    match read {
+        Ok(calls) if calls_match(tools, gold, calls) => {
+            Verdict { solved: true, fault: None, errors: CallErrors::default(), held: vec![true; gold.len()] }
+        }
+        Ok(calls) => {
+            let held = |gold| calls.iter().any(|call| call_matches(tools, gold, call));
+            let errors = attribute(tools, gold, read);
+            Verdict { solved: false, fault: None, errors, held: gold.iter().map(held).collect() }
+        }
+        Err(fault) => Verdict {
+            solved: false,
+            fault: Some(fault.clone()),
+            errors: attribute(tools, gold, read),
+            held: vec![false; gold.len()],
+        },
+    }
 }

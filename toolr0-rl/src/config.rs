@@ -2,17 +2,17 @@
 //!
 //! A run reads one of these, checks it once ([`RunConfig::check`]) and saves it, resolved, beside its results.
 
+mod check;
+
 use serde::{Deserialize, Serialize};
-use toolr0_curriculum::{Agree, Bands, Frontier, Mix, Order, Rounding, SpecTables};
+use toolr0_curriculum::{Agree, Bands, Frontier, Mix, Order, Rounding, SelectConfig, SpecTables};
 use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
-use crate::advantage::{AdvantageConfig, Estimator};
-use crate::error::{Error, Result};
+use crate::advantage::AdvantageConfig;
 use crate::loss::GrpoConfig;
 use crate::optim::AdamWConfig;
 use crate::schedule::Schedule;
-use crate::shaping::overlong_punishment;
 
 /// A whole run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -152,6 +152,20 @@ impl Default for DatasetConfig {
     }
 }
 
+impl DatasetConfig {
+    /// Which of the verified candidates are kept, and in which order: all domains alike.
+    pub fn selection(&self) -> SelectConfig {
+        SelectConfig {
+            n_tasks: self.tasks,
+            weights: Default::default(),
+            mix: self.mix,
+            bands: self.bands,
+            rounding: self.rounding,
+            order: self.order,
+        }
+    }
+}
+
 /// How credit becomes an update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -285,107 +299,6 @@ impl RlConfig {
 }
 
 impl RunConfig {
-    /// Checks every range and that no option is set that would have no effect.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] naming the key, or what the parts' own checks return.
-    pub fn check(&self) -> Result<()> {
-        let least = |option: &'static str, value: usize, least: usize| match value < least {
-            true => {
-                Err(Error::Config { option, expected: format!("at least {least}"), got: value.to_string() })
-            }
-            false => Ok(()),
-        };
-        let share = |option: &'static str, value: f64| match (0.0..=1.0).contains(&value) {
-            false => Err(Error::Config { option, expected: "0 to 1".into(), got: value.to_string() }),
-            true => Ok(()),
-        };
-        least("selfplay.iterations", self.selfplay.iterations, 1)?;
-        least("generator.prompts", self.generator.prompts, 1)?;
-        least("generator.group_size", self.generator.group_size, 2)?;
-        least("solver.prompts", self.solver.prompts, 1)?;
-        least("solver.group_size", self.solver.group_size, 2)?;
-        least("probe.samples", self.probe.samples, 1)?;
-        least("dataset.candidates", self.dataset.candidates, 1)?;
-        least("dataset.samples", self.dataset.samples, 1)?;
-        least("dataset.tasks", self.dataset.tasks, 1)?;
-        least("rl.epochs", self.rl.epochs, 1)?;
-        least("rl.micro_batch_tokens", self.rl.micro_batch_tokens, 1)?;
-        least("rl.micro_batch_mib", self.rl.micro_batch_mib.unwrap_or(1), 1)?;
-        least("rl.max_rows", self.rl.max_rows, 1)?;
-        least("exam.max_new_tokens", self.exam.max_new_tokens, 1)?;
-        share("dataset.agreement", self.dataset.agreement)?;
-        let rates = [
-            ("rl.learning_rate", Some(self.rl.learning_rate)),
-            ("generator.learning_rate", self.generator.learning_rate),
-            ("solver.learning_rate", self.solver.learning_rate),
-        ];
-        for (option, rate) in rates {
-            if rate.is_some_and(|r| !(0.0..=1.0).contains(&r)) {
-                let got = rate.unwrap_or(f64::NAN).to_string();
-                return Err(Error::Config { option, expected: "0 to 1".into(), got });
-            }
-        }
-        for (sampling, name) in [
-            (&self.generator.sampling, "generator.sampling.temperature"),
-            (&self.solver.sampling, "solver.sampling.temperature"),
-        ] {
-            sampling.validate()?;
-            // Greedy rollouts of one prompt are all alike: no group would ever have a signal.
-            if sampling.temperature == 0.0 {
-                return Err(Error::Config { option: name, expected: "more than 0".into(), got: "0".into() });
-            }
-            // The trainer scores tokens under the distribution they were drawn from.
-            if sampling.temperature != self.rl.loss.temperature {
-                return Err(Error::Config {
-                    option: name,
-                    expected: format!("rl.loss.temperature, {}", self.rl.loss.temperature),
-                    got: sampling.temperature.to_string(),
-                });
-            }
-        }
-        self.probe.sampling.validate()?;
-        self.probe.judge_sampling.validate()?;
-        self.dataset.sampling.validate()?;
-        self.rl.loss.check()?;
-        if let Some(dynamic) = &self.rl.dynamic_sampling {
-            least("rl.dynamic_sampling.max_rounds", dynamic.max_rounds, 2)?;
-        }
-        if let Some(Overlong { cache }) = self.rl.overlong {
-            for sampling in [&self.generator.sampling, &self.solver.sampling] {
-                overlong_punishment(0, sampling.max_new_tokens, cache)?;
-            }
-        }
-        self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
-        self.rl.advantage.check()?;
-        self.check_unused()
-    }
-
-    /// Refuses what the loss or the estimator would use elsewhere, but not in a run.
-    fn check_unused(&self) -> Result<()> {
-        let rl = &self.rl;
-        let unused = |option, set: bool, user: &str| match set {
-            true => Err(Error::UnusedOption { option, user: user.to_owned() }),
-            false => Ok(()),
-        };
-        // Sampler and trainer are one implementation: every weight would be exactly 1.
-        let one_process = "a run that samples and trains in one process";
-        unused("rl.loss.importance_correction", rl.loss.importance_correction.is_some(), one_process)?;
-        let whole = "a run, which normalises over the whole step,";
-        unused("rl.loss.accumulation_steps", rl.loss.accumulation_steps != 1, whole)?;
-        let roles = "a run, whose roles have rewards of different terms,";
-        unused("rl.advantage.weights", rl.advantage.weights.is_some(), roles)?;
-        if rl.advantage.estimator == Estimator::Rae {
-            return Err(Error::Config {
-                option: "rl.advantage.estimator",
-                expected: "an estimator that compares the rewards of one step".into(),
-                got: "`rae`".into(),
-            });
-        }
-        Ok(())
-    }
-
     /// Whether the judge has a say in the generator's reward.
     pub fn judged(&self) -> bool {
         0.0 < self.reward.generator.curriculum && 0.0 < self.reward.generator.curriculum_weights.semantic
@@ -395,15 +308,6 @@ impl RunConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn refused(change: impl FnOnce(&mut RunConfig), word: &str) {
-        let mut config = RunConfig::default();
-        config.check().unwrap();
-        change(&mut config);
-        let error = config.check().unwrap_err().to_string();
-        assert!(error.contains(word), "{error}");
-    }
 
     #[test]
     fn memory_bounds_a_micro_batch() {
@@ -417,34 +321,5 @@ mod tests {
         // Per token and layer 6 * 64 + 3 * 64 + 4 * 32 + 4 * 128 = 1,216 values; recomputed, one layer and four inputs.
         assert_eq!(tokens(Some(8), false), (8 << 20) / (4 * 1216 * 4));
         assert_eq!(tokens(Some(8), true), (8 << 20) / ((4 * 64 + 1216) * 4));
-        refused(|c| c.rl.micro_batch_mib = Some(0), "rl.micro_batch_mib");
-    }
-
-    #[test]
-    fn what_is_out_of_range_or_without_effect_is_refused_by_name() {
-        refused(|c| c.selfplay.iterations = 0, "selfplay.iterations");
-        refused(|c| c.solver.group_size = 1, "solver.group_size");
-        refused(|c| c.dataset.agreement = 1.5, "dataset.agreement");
-        refused(
-            |c| c.rl.dynamic_sampling = Some(DynamicSampling { max_rounds: 1 }),
-            "rl.dynamic_sampling.max_rounds",
-        );
-        refused(|c| c.rl.overlong = Some(Overlong { cache: 2049 }), "rl.overlong.cache");
-        refused(|c| c.generator.sampling.temperature = 0.7, "generator.sampling.temperature");
-        refused(
-            |c| {
-                let text = r#"{"level": "token", "out_of_bounds": "truncate"}"#;
-                c.rl.loss.importance_correction = Some(serde_json::from_str(text).unwrap());
-            },
-            "rl.loss.importance_correction",
-        );
-        refused(|c| c.rl.loss.accumulation_steps = 2, "rl.loss.accumulation_steps");
-        refused(|c| c.rl.advantage.estimator = Estimator::Rae, "rl.advantage.estimator");
-        let weights = AdvantageConfig {
-            estimator: Estimator::Gdpo,
-            weights: Some(vec![1.0]),
-            ..AdvantageConfig::default()
-        };
-        refused(|c| c.rl.advantage = weights, "rl.advantage.weights");
     }
 }

@@ -14,13 +14,13 @@ use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom;
 use toolr0_curriculum::{
-    Attempts, Candidate, Drops, Funnel, Guard, Pool, SelectConfig, SpecLaw, dedup, draw_specs, select, verify,
+    Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, draw_specs, select, verify,
 };
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
 use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
 use toolr0_reward::reward::Curriculum;
-use toolr0_reward::{Reward, calls_held, generator_reward, judge, solver_reward, wire};
+use toolr0_reward::{Reward, Verdict, generator_reward, judge, solver_reward, wire};
 use toolr0_tools::{Prompt, Task, TaskSpec};
 
 use crate::advantage::{Rewards, advantages};
@@ -255,8 +255,8 @@ impl<'a> SelfPlay<'a> {
             &mut |_| true,
         )?;
         let mut tokens = attempts.tokens;
-        for ((i, task), answers) in valid.iter().zip(&attempts.answers) {
-            let attempts = solved(task, answers);
+        for ((i, _), verdicts) in valid.iter().zip(&attempts.verdicts) {
+            let attempts = solved(verdicts);
             out[*i].attempts = attempts;
             out[*i].curriculum.difficulty = config.frontier.score(attempts);
         }
@@ -314,8 +314,10 @@ impl<'a> SelfPlay<'a> {
         let prompts: Vec<_> = tasks.iter().map(ask).collect();
         let groups = solver.sample(&prompts, sampling, progress)?;
         let tokens = sampled(&groups);
-        let texts = |group: Group| group.rollouts.into_iter().map(|r| r.text).collect();
-        Ok(Attempted { answers: groups.into_iter().map(texts).collect(), tokens })
+        let judged = |(group, (_, task)): (&Group, &(usize, &Task))| {
+            group.rollouts.iter().map(|r| judge(task, &r.text)).collect()
+        };
+        Ok(Attempted { verdicts: groups.iter().zip(tasks).map(judged).collect(), tokens })
     }
 
     /// Phase 2: candidates become tasks, and every drop is counted.
@@ -384,19 +386,12 @@ impl<'a> SelfPlay<'a> {
         if observer.stopped() {
             return Ok(Vec::new());
         }
-        for (candidate, answers) in pool.candidates.iter_mut().zip(&attempted.answers) {
-            candidate.attempts = solved(&candidate.task, answers);
-            candidate.weakest_call = weakest_call(&candidate.task, answers);
+        for (candidate, verdicts) in pool.candidates.iter_mut().zip(&attempted.verdicts) {
+            candidate.attempts = solved(verdicts);
+            candidate.weakest_call = weakest_call(verdicts);
         }
         pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
-        let selection = SelectConfig {
-            n_tasks: data.tasks,
-            weights: BTreeMap::new(),
-            mix: data.mix,
-            bands: data.bands,
-            rounding: data.rounding,
-            order: data.order,
-        };
+        let selection = data.selection();
         let mut failed = Ok(());
         pool.step("selection", |all| match select(all, &selection, &mut stream.child("selection").rng()) {
             Ok(chosen) => (chosen.tasks, chosen.drops),
@@ -596,22 +591,22 @@ struct Probed {
     curriculum: Curriculum,
 }
 
-/// The solver's answers to some tasks.
+/// What became of the solver's answers to some tasks.
 struct Attempted {
-    answers: Vec<Vec<String>>,
+    verdicts: Vec<Vec<Verdict>>,
     tokens: usize,
 }
 
-/// How many of the answers solve the task.
-fn solved(task: &Task, answers: &[String]) -> Attempts {
-    answers.iter().map(|text| Some(judge(task, text).solved)).collect()
+/// How many of the answers to a task solve it.
+fn solved(verdicts: &[Verdict]) -> Attempts {
+    verdicts.iter().map(|verdict| Some(verdict.solved)).collect()
 }
 
 /// How many of the answers hold the gold call that the fewest of them hold.
-fn weakest_call(task: &Task, answers: &[String]) -> Attempts {
-    let held: Vec<Vec<bool>> = answers.iter().map(|text| calls_held(task, text)).collect();
-    let of = |call: usize| held.iter().map(|held| Some(held[call])).collect::<Attempts>();
-    (0..task.gold.len()).map(of).min_by_key(|attempts| attempts.solved()).unwrap_or_default()
+fn weakest_call(verdicts: &[Verdict]) -> Attempts {
+    let n_calls = verdicts.first().map_or(0, |verdict| verdict.held.len());
+    let of = |call: usize| verdicts.iter().map(|verdict| Some(verdict.held[call])).collect::<Attempts>();
+    (0..n_calls).map(of).min_by_key(|attempts| attempts.solved()).unwrap_or_default()
 }
 
 /// Which task the `i`-th of `wanted` prompts takes: an even walk through the whole order where there are more tasks
@@ -648,10 +643,13 @@ mod tests {
             wire::solver::write("both", &calls.iter().map(|c| (*c).clone()).collect::<Vec<_>>())
         };
         let answers = [answer(&[&a]), answer(&[&a]), answer(&[&b]), "nothing".to_owned()];
+        let verdicts = |answers: [String; 4]| answers.map(|text| judge(&task, &text));
         let of = |solved| Attempts::new(solved, 4).unwrap();
-        assert_eq!((solved(&task, &answers), weakest_call(&task, &answers)), (of(0), of(1)));
+        let half = verdicts(answers);
+        assert_eq!((solved(&half), weakest_call(&half)), (of(0), of(1)));
         let right = [answer(&[&b, &a]), answer(&[&a, &a]), answer(&[&a, &b]), answer(&[&b])];
-        assert_eq!((solved(&task, &right), weakest_call(&task, &right)), (of(2), of(3)));
+        let right = verdicts(right);
+        assert_eq!((solved(&right), weakest_call(&right)), (of(2), of(3)));
     }
 
     #[test]

@@ -62,6 +62,8 @@ fn values_are_refused_by_key() {
         ("style=loud", "style"),
         ("frontier.low=0.9", "low 0.9"),
         ("rl.loss.delta=0.5", "delta"),
+        ("reward.solver.alpha=-1", "`reward.solver.alpha` is -1, expected a number >= 0"),
+        ("rl.adamw.beta1=1.5", "`rl.adamw.beta1` is 1.5"),
     ] {
         refused(home.path(), &["selfplay", "--set", set], 1, &[words]);
     }
@@ -74,6 +76,17 @@ fn values_are_refused_by_key() {
         refused(home.path(), &["selfplay", "--config", "bad.yaml"], 1, &["bad.yaml", words]);
     }
     refused(home.path(), &["selfplay", "--config", "none.yaml"], 1, &["none.yaml", "nano, qwen2.5-0.5b"]);
+}
+
+/// The number is that of the list of faults of the public release in the specification of the method: its scripts print
+/// `ERROR` and go on, so that what follows trains on what is not there.
+#[test]
+fn fault_21_an_error_ends_with_a_status_and_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    refused(home.path(), &["selfplay", "--model", "./none", "--out", "r"], 1, &["./none"]);
+    refused(home.path(), &["score", "--role", "solver", "--input", "none.jsonl"], 1, &["none.jsonl"]);
+    refused(home.path(), &["export", "r", "--out", "tasks.jsonl"], 1, &["failed to read r"]);
+    refused(home.path(), &["train"], 2, &["unrecognized subcommand"]);
 }
 
 #[test]

@@ -74,6 +74,24 @@ fn the_default_is_nano_from_the_embedded_base() {
     assert_eq!((model.as_str(), &config["style"]), ("embedded", &json!("compact")));
 }
 
+/// A run in `toolr0-rl` never reads these two: questions are drawn, and the base's headroom measured, by the program.
+#[test]
+fn keys_of_the_exam_change_the_plan() {
+    let home = tempfile::tempdir().unwrap();
+    let completions = |sets: &[&str]| -> u64 {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<_> = ["selfplay", "--dry-run", "--json"].into_iter().chain(sets).collect();
+        let plan = last_json(&succeed(home.path(), &args))["plan"].clone();
+        let phases = plan["phases"].as_array().unwrap();
+        let exam = phases.iter().find(|phase| phase["name"] == "exam").unwrap();
+        exam["completions"].as_u64().unwrap()
+    };
+    // The base and three iterations sit it.
+    assert_eq!(completions(&["exam.items=7"]), 4 * 7);
+    assert_eq!(completions(&["exam.items=9"]), 4 * 9);
+    assert_eq!(completions(&["exam.items=7", "exam.pass_at=5"]), 9 * 7);
+}
+
 #[test]
 fn configurations_can_be_listed_and_printed() {
     let home = tempfile::tempdir().unwrap();

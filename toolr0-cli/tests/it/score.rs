@@ -96,6 +96,9 @@ fn a_line_that_cannot_be_scored_is_named_after_those_before_it() {
     let output = run(home.path(), &["score", "--role", "generator", "--input", "in.jsonl"]);
     assert_eq!((output.status.code(), stdout(&output).lines().count()), (Some(1), 1));
     assert!(stderr(&output).contains("in.jsonl, line 2"), "{}", stderr(&output));
+    std::fs::write(home.path().join("in.jsonl"), "[\"x\", null]").unwrap();
+    let list = run(home.path(), &["score", "--role", "generator", "--input", "in.jsonl"]);
+    assert!(!list.status.success() && stderr(&list).contains("the line is no object"), "{}", stderr(&list));
     let none = run(home.path(), &["score", "--role", "generator", "--input", "none"]);
     assert!(stderr(&none).contains("failed to read none"));
 }

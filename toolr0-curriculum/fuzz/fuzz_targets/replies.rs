@@ -1,5 +1,6 @@
 //! See `replies` in `targets.rs`.
 #![no_main]
+#![allow(dead_code, reason = "each target uses one of the bodies")]
 
 #[path = "../targets.rs"]
 mod targets;

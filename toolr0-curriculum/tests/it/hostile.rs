@@ -1,10 +1,16 @@
-//! Whatever a model replies, the readers of the public release's rules answer, and never panic.
+//! Whatever a model writes, what reads it answers, and never panics.
 
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 
 use proptest::prelude::*;
 use serde_json::Value;
+
+/// Every target.
+fn read(text: &str) {
+    targets::replies(text);
+    targets::questions(text);
+}
 
 /// Texts near the format: tags in any case, fences, JSON and its parts, scores.
 fn fragments() -> impl Strategy<Value = String> {
@@ -44,12 +50,12 @@ fn fragments() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn never_panics_on_any_string(text in "\\PC*") {
-        targets::replies(&text);
+        read(&text);
     }
 
     #[test]
     fn never_panics_near_the_format(text in fragments()) {
-        targets::replies(&text);
+        read(&text);
     }
 }
 
@@ -58,8 +64,8 @@ fn goldens_whole_and_cut_off_are_read() {
     for line in include_str!("golden/curriculum.jsonl").lines() {
         let golden: Value = serde_json::from_str(line).unwrap();
         for text in [Some(line), golden["text"].as_str()].into_iter().flatten() {
-            targets::replies(text);
-            targets::replies(&text[..text.floor_char_boundary(text.len() / 2)]);
+            read(text);
+            read(&text[..text.floor_char_boundary(text.len() / 2)]);
         }
     }
 }
@@ -67,7 +73,22 @@ fn goldens_whole_and_cut_off_are_read() {
 #[test]
 fn a_mebibyte_of_anything_is_read() {
     for part in ["[", "<tool_call_answer>", "{\"a\":", "```", "5"] {
-        targets::replies(&part.repeat((1 << 20) / part.len()));
+        read(&part.repeat((1 << 20) / part.len()));
     }
-    targets::replies(&format!("<tool_call_answer>{}", "[".repeat(1 << 20)));
+    read(&format!("<tool_call_answer>{}", "[".repeat(1 << 20)));
+}
+
+/// A target has a file and stands in the manifest of the fuzzer: none can be forgotten.
+#[test]
+fn every_target_is_known_to_the_fuzzer() {
+    let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    let bodies = include_str!("../../fuzz/targets.rs").matches("pub(crate) fn ").count();
+    let files: Vec<_> =
+        fuzz.join("fuzz_targets").read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), bodies);
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+    }
 }

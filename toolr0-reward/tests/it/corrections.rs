@@ -1,5 +1,6 @@
 //! Where the release is wrong, and what we do instead: one test for each fault that this crate corrects. The numbers
-//! in the names are those of the list of faults in the specification of the method.
+//! in the names are those of the list of faults in the specification of the method; the other numbers are in the tests
+//! of `toolr0-curriculum`, `toolr0-rl` and `toolr0-cli`.
 
 use serde_json::{Value, json};
 use toolr0_reward::grounding::Ground;
@@ -20,11 +21,15 @@ fn validity(task: &Task, spec: &TaskSpec) -> (f64, f64) {
     (release::generator::score(&text).validity, ours.get("validity").unwrap())
 }
 
+/// Accuracy of a text under our own profile.
+fn accuracy_of(task: &Task, text: &str) -> f64 {
+    solver_reward(task, text, &SolverConfig::default()).get("accuracy").unwrap()
+}
+
 /// Accuracy under both profiles.
 fn accuracy(task: &Task, calls: &[ToolCall]) -> (f64, f64) {
     let text = solver::write("so", calls);
-    let ours = solver_reward(task, &text, &SolverConfig::default());
-    (release::solver::score(&json!(task.gold), &text).accuracy, ours.get("accuracy").unwrap())
+    (release::solver::score(&json!(task.gold), &text).accuracy, accuracy_of(task, &text))
 }
 
 fn two_calls() -> (Task, TaskSpec) {
@@ -57,6 +62,21 @@ fn fault_03_every_call_counts() {
     let (task, _) = two_calls();
     assert!(!judge(&task, &solver::write("", &task.gold[..1])).solved);
     assert!(judge(&task, &solver::write("", &task.gold)).solved);
+}
+
+#[test]
+fn fault_04_a_verdict_belongs_to_the_text_and_not_to_its_place() {
+    // The release remembers what it parsed by the address of the text, which the next text may get.
+    let task = task();
+    let (right, wrong) = (solver::write("so", &task.gold), "I do not know which tool to call.");
+    let mut text = right.clone();
+    let place = text.as_ptr();
+    let verdict = |text: &str| (judge(&task, text).solved, accuracy_of(&task, text));
+    assert_eq!(verdict(&text), (true, 1.0));
+    text.clear();
+    text.push_str(wrong);
+    assert_eq!(text.as_ptr(), place);
+    assert_eq!(verdict(&text), (false, 0.0));
 }
 
 #[test]

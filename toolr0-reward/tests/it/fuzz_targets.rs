@@ -5,19 +5,34 @@ mod targets;
 
 use serde_json::Value;
 
-const TARGETS: [fn(&str); 6] = [
+const TARGETS: [fn(&str); 8] = [
     targets::generator,
     targets::solver,
     targets::rater,
     targets::release,
     targets::lines,
     targets::grounding,
+    targets::marks,
+    targets::schemas,
+];
+
+/// Schemas that say much, that say nothing, and that are none, each with a value.
+const SCHEMAS: [&str; 8] = [
+    "{\"type\": \"string\", \"pattern\": \"^(a+)+$\"}\n\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaa!\"",
+    "{\"type\": \"string\", \"pattern\": \"(?=x)[\"}\n\"x\"",
+    "{\"type\": \"number\", \"multipleOf\": 0}\n1e308",
+    "{\"type\": [\"integer\", \"null\"], \"enum\": [1, null]}\nnull",
+    "{\"anyOf\": [{\"format\": \"date\"}, {\"format\": \"nonsense\"}]}\n\"2026-02-30\"",
+    "{\"$ref\": \"#\"}\n{}",
+    "{\"type\": \"array\", \"items\": {\"type\": \"integer\"}, \"maxItems\": -1}\n[\"1\"]",
+    "true\n3",
 ];
 
 /// Every golden line and its completion, whole, cut somewhere, and twice over.
 fn seeds() -> Vec<String> {
     let goldens = [include_str!("golden/solver.jsonl"), include_str!("golden/generator.jsonl")];
     let mut out = vec![String::new(), "5".into(), "Score (1-5): 4".into(), "-3.5\n-3.5".into()];
+    out.extend(SCHEMAS.map(str::to_owned));
     for (i, line) in goldens.iter().flat_map(|golden| golden.lines()).enumerate() {
         let golden: Value = serde_json::from_str(line).unwrap();
         let text = golden["completion"].as_str().unwrap();

@@ -6,9 +6,10 @@ use toolr0_reward::reward::{
     Curriculum, CurriculumWeights, GeneratorConfig, RewardConfig, SolverConfig, generator_reward,
     solver_reward,
 };
-use toolr0_reward::tools::TaskSpec;
+use toolr0_reward::score::Side;
+use toolr0_reward::tools::{TaskSpec, ToolSpec};
 use toolr0_reward::wire::{generator, solver};
-use toolr0_reward::{Style, judge};
+use toolr0_reward::{Profile, Style, judge, score_line};
 
 use crate::{call, spec, task};
 
@@ -224,4 +225,20 @@ fn corners_of_the_release() {
     };
     assert_eq!(verdict("Book 2 seats in New York."), Ok(()));
     assert_eq!(verdict("Book 2 seats in New York"), Err("question_too_short"));
+}
+
+/// A line of completions may come without a menu: then every name may be a tool's.
+#[test]
+fn without_a_menu_no_tool_is_unknown() {
+    let task = task();
+    let score = |tools: &[ToolSpec]| {
+        let line = json!({"gold": task.gold, "completion": solver::write("so", &task.gold), "tools": tools});
+        score_line(Side::Solver, Profile::Strict, &line.to_string()).unwrap()
+    };
+    for (tools, fault) in
+        [(&[][..], json!(null)), (&task.tools, json!(null)), (&task.tools[1..], json!("unknown_tool"))]
+    {
+        let score = score(tools);
+        assert_eq!((&score["accuracy"], &score["fault"]), (&json!(1.0), &fault));
+    }
 }

@@ -1,10 +1,12 @@
 //! The crate through its public API: one module per subject.
 
 mod advantage;
+mod corrections;
 mod gradients;
 mod grpo_loss;
 mod lora;
 mod options;
+mod run_options;
 mod selfplay;
 mod update;
 

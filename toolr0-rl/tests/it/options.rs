@@ -1,6 +1,7 @@
 //! Every key of a run's `rl` section changes a number, or is refused by its name where nothing would read it.
 //!
-//! The keys come from the configuration itself: a new one without an entry in [`table`] fails here.
+//! The keys come from the configuration itself: a new one without an entry in [`table`] fails here. Those of the other
+//! sections are in `run_options`.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,10 @@ use toolr0_rl::config::{DynamicSampling, Overlong, RlConfig};
 use toolr0_rl::loss::{
     Advantages, GrpoConfig, LossInput, Window, grpo_loss, logits_gradient, logprob_and_entropy,
 };
-use toolr0_rl::{Agent, Role};
+use toolr0_rl::{Agent, Role, RunConfig};
 use toolr0_tools::Prompt;
+
+use crate::selfplay::Trace;
 
 /// Where a change of a key must show.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +101,7 @@ fn table() -> Vec<Entry> {
 }
 
 /// Dotted keys of everything that is not a section.
-fn leaves(value: &Value, path: &str, out: &mut BTreeSet<String>) {
+pub(crate) fn leaves(value: &Value, path: &str, out: &mut BTreeSet<String>) {
     match value.as_object() {
         Some(section) => {
             let dot = if path.is_empty() { "" } else { "." };
@@ -199,6 +202,11 @@ fn memory_of(rl: &RlConfig) -> Vec<usize> {
     out
 }
 
+/// What a short run tells that learns as `rl` says.
+fn trace(rl: RlConfig) -> Trace {
+    crate::selfplay::trace(&RunConfig { rl, ..crate::selfplay::short() }).unwrap()
+}
+
 #[test]
 fn every_key_changes_a_number() {
     for (key, base, value, shown) in table() {
@@ -212,7 +220,7 @@ fn every_key_changes_a_number() {
         let changes = match shown {
             Shown::Loss => loss_of(&before.loss).unwrap() != loss_of(&after.loss).unwrap(),
             Shown::Advantage => advantages_of(&before.advantage) != advantages_of(&after.advantage),
-            Shown::Run => crate::selfplay::trace(&before) != crate::selfplay::trace(&after),
+            Shown::Run => trace(before) != trace(after),
             Shown::Memory => memory_of(&before) != memory_of(&after),
         };
         assert!(changes, "`{key}` changes nothing in {shown:?}");

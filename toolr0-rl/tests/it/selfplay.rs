@@ -16,7 +16,7 @@ use toolr0_rl::{Error, Observer, Result, RunConfig, SelfPlay};
 use toolr0_tools::{Context, Prompt, Task, TaskSpec};
 
 /// Three sound tasks of two tools and one call each, as they read after the wire.
-fn tasks() -> Vec<Task> {
+pub(crate) fn tasks() -> Vec<Task> {
     let read = |question: &str, name: &str, key: &str, value: Value| {
         let kind = if value.is_string() { "string" } else { "integer" };
         let task: Task = serde_json::from_value(json!({
@@ -39,7 +39,7 @@ fn tasks() -> Vec<Task> {
     ]
 }
 
-fn spec() -> TaskSpec {
+pub(crate) fn spec() -> TaskSpec {
     TaskSpec { domain: "food_ordering".into(), context: Context::SingleTurn, n_tools: 2, n_calls: 1 }
 }
 
@@ -183,14 +183,23 @@ fn bits(checkpoint: &Checkpoint) -> BTreeMap<String, Vec<u32>> {
     checkpoint.tensors.iter().map(|(name, x)| (name.clone(), bits(x))).collect()
 }
 
-/// All that a short run of two steps a role tells and leaves: whether two settings differ in anything.
-pub(crate) fn trace(rl: &RlConfig) -> (Vec<Value>, [BTreeMap<String, Vec<u32>>; 2]) {
-    let mut config = RunConfig { rl: rl.clone(), ..config() };
+/// A run of two steps a role that takes a fraction of a second.
+pub(crate) fn short() -> RunConfig {
+    let mut config = config();
     // Two answers are alike more often than four, so that groups without a signal are common.
     (config.generator.group_size, config.solver.group_size) = (2, 2);
     config.dataset.candidates = 8;
-    let Done { log, outcome, .. } = run(&config, &base(Checkpoint::chatml()), None).unwrap();
-    (log.lines(), [bits(&outcome.generator), bits(&outcome.solver)])
+    config
+}
+
+/// Every line of a run's log, and the weights that it leaves.
+pub(crate) type Trace = (Vec<Value>, [BTreeMap<String, Vec<u32>>; 2]);
+
+/// All that a run tells and leaves: whether two settings differ in anything.
+pub(crate) fn trace(config: &RunConfig) -> Result<Trace> {
+    let (base, exam, mut log) = (base(Checkpoint::chatml()), tasks(), Log::default());
+    let outcome = SelfPlay::new(config, &base, &exam)?.run(&mut log, &mut |_| Ok(()))?;
+    Ok((log.lines(), [bits(&outcome.generator), bits(&outcome.solver)]))
 }
 
 /// Every estimator finds what it needs in a run: lengths, terms, groups.
@@ -205,11 +214,11 @@ fn every_estimator_trains() {
         "gdpo",
         "hierarchical",
     ];
-    let mut seen = vec![trace(&rl())];
+    let mut seen = vec![trace(&short()).unwrap()];
     for estimator in estimators {
-        let mut rl = rl();
-        rl.advantage.estimator = serde_json::from_value(estimator.into()).unwrap();
-        let got = trace(&rl);
+        let mut config = short();
+        config.rl.advantage.estimator = serde_json::from_value(estimator.into()).unwrap();
+        let got = trace(&config).unwrap();
         assert!(!seen.contains(&got), "`{estimator}` learns like another");
         seen.push(got);
     }

@@ -1,0 +1,241 @@
+//! What is refused before a run begins: values out of their range, and options that would have no effect.
+
+use toolr0_model::LoraConfig;
+
+use super::{Overlong, RunConfig};
+use crate::advantage::Estimator;
+use crate::error::{Error, Result};
+use crate::shaping::overlong_punishment;
+
+impl RunConfig {
+    /// Checks every range and that no option is set that would have no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the key, or what the parts' own checks return.
+    pub fn check(&self) -> Result<()> {
+        least("selfplay.iterations", self.selfplay.iterations, 1)?;
+        least("generator.prompts", self.generator.prompts, 1)?;
+        least("generator.group_size", self.generator.group_size, 2)?;
+        least("solver.prompts", self.solver.prompts, 1)?;
+        least("solver.group_size", self.solver.group_size, 2)?;
+        least("probe.samples", self.probe.samples, 1)?;
+        least("probe.judge_tries", self.probe.judge_tries, usize::from(self.judged()))?;
+        least("dataset.candidates", self.dataset.candidates, 1)?;
+        least("dataset.samples", self.dataset.samples, 1)?;
+        least("dataset.tasks", self.dataset.tasks, 1)?;
+        least("rl.epochs", self.rl.epochs, 1)?;
+        least("rl.micro_batch_tokens", self.rl.micro_batch_tokens, 1)?;
+        least("rl.micro_batch_mib", self.rl.micro_batch_mib.unwrap_or(1), 1)?;
+        least("rl.max_rows", self.rl.max_rows, 1)?;
+        least("exam.max_new_tokens", self.exam.max_new_tokens, 1)?;
+        share("dataset.agreement", self.dataset.agreement)?;
+        share("rl.learning_rate", self.rl.learning_rate)?;
+        share("generator.learning_rate", self.generator.learning_rate.unwrap_or(0.0))?;
+        share("solver.learning_rate", self.solver.learning_rate.unwrap_or(0.0))?;
+        for (sampling, name) in [
+            (&self.generator.sampling, "generator.sampling.temperature"),
+            (&self.solver.sampling, "solver.sampling.temperature"),
+        ] {
+            sampling.validate()?;
+            // Greedy rollouts of one prompt are all alike: no group would ever have a signal.
+            if sampling.temperature == 0.0 {
+                return Err(Error::Config { option: name, expected: "more than 0".into(), got: "0".into() });
+            }
+            // The trainer scores tokens under the distribution they were drawn from.
+            if sampling.temperature != self.rl.loss.temperature {
+                return Err(Error::Config {
+                    option: name,
+                    expected: format!("rl.loss.temperature, {}", self.rl.loss.temperature),
+                    got: sampling.temperature.to_string(),
+                });
+            }
+        }
+        self.probe.sampling.validate()?;
+        self.probe.judge_sampling.validate()?;
+        self.dataset.sampling.validate()?;
+        self.rl.loss.check()?;
+        if let Some(dynamic) = &self.rl.dynamic_sampling {
+            least("rl.dynamic_sampling.max_rounds", dynamic.max_rounds, 2)?;
+        }
+        if let Some(Overlong { cache }) = self.rl.overlong {
+            for sampling in [&self.generator.sampling, &self.solver.sampling] {
+                overlong_punishment(0, sampling.max_new_tokens, cache)?;
+            }
+        }
+        self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
+        self.rl.advantage.check()?;
+        self.check_steps()?;
+        self.check_reward()?;
+        self.check_unused()
+    }
+
+    /// Refuses what the loss or the estimator would use elsewhere, but not in a run.
+    fn check_unused(&self) -> Result<()> {
+        let rl = &self.rl;
+        let unused = |option, set: bool, user: &str| match set {
+            true => Err(Error::UnusedOption { option, user: user.to_owned() }),
+            false => Ok(()),
+        };
+        // Sampler and trainer are one implementation: every weight would be exactly 1.
+        let one_process = "a run that samples and trains in one process";
+        unused("rl.loss.importance_correction", rl.loss.importance_correction.is_some(), one_process)?;
+        let whole = "a run, which normalises over the whole step,";
+        unused("rl.loss.accumulation_steps", rl.loss.accumulation_steps != 1, whole)?;
+        let roles = "a run, whose roles have rewards of different terms,";
+        unused("rl.advantage.weights", rl.advantage.weights.is_some(), roles)?;
+        if rl.advantage.estimator == Estimator::Rae {
+            return Err(Error::Config {
+                option: "rl.advantage.estimator",
+                expected: "an estimator that compares the rewards of one step".into(),
+                got: "`rae`".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The optimiser and its schedule.
+    fn check_steps(&self) -> Result<()> {
+        let adamw = &self.rl.adamw;
+        share("rl.schedule.floor", self.rl.schedule.floor)?;
+        let decays = [("rl.adamw.beta1", adamw.beta1), ("rl.adamw.beta2", adamw.beta2)];
+        decays.into_iter().try_for_each(|(option, decay)| {
+            // At 1 a moment would never move, and its correction would divide by 0.
+            within(option, decay, |x| (0.0..1.0).contains(&x), "0 or more and less than 1")
+        })?;
+        weight("rl.adamw.eps", adamw.eps)?;
+        weight("rl.adamw.weight_decay", adamw.weight_decay)?;
+        within("rl.adamw.max_grad_norm", adamw.max_grad_norm, |x| 0.0 < x, "more than 0 (.inf for no bound)")
+    }
+
+    /// Weights that a reward can be summed with, and a question's length that some question has.
+    fn check_reward(&self) -> Result<()> {
+        let (generator, solver) = (&self.reward.generator, &self.reward.solver);
+        let weights = [
+            ("reward.generator.format", generator.format),
+            ("reward.generator.validity", generator.validity),
+            ("reward.generator.curriculum", generator.curriculum),
+            ("reward.generator.validity_weights.menu", generator.validity_weights.menu),
+            ("reward.generator.validity_weights.arguments", generator.validity_weights.arguments),
+            ("reward.generator.validity_weights.grounding", generator.validity_weights.grounding),
+            ("reward.generator.curriculum_weights.difficulty", generator.curriculum_weights.difficulty),
+            ("reward.generator.curriculum_weights.semantic", generator.curriculum_weights.semantic),
+            ("reward.solver.format", solver.format),
+            ("reward.solver.accuracy", solver.accuracy),
+            ("reward.solver.format_weights.answered", solver.format_weights.answered),
+            ("reward.solver.format_weights.parsed", solver.format_weights.parsed),
+            ("reward.solver.format_weights.calls", solver.format_weights.calls),
+            ("reward.solver.call_weights.name", solver.call_weights.name),
+            ("reward.solver.call_weights.keys", solver.call_weights.keys),
+            ("reward.solver.call_weights.values", solver.call_weights.values),
+            ("reward.solver.alpha", solver.alpha),
+        ];
+        weights.into_iter().try_for_each(|(option, value)| weight(option, value))?;
+        let verify = &generator.verify;
+        least(
+            "reward.generator.verify.max_question_chars",
+            verify.max_question_chars,
+            verify.min_question_chars,
+        )?;
+        share("reward.generator.verify.twin_similarity", verify.twin_similarity)
+    }
+}
+
+fn least(option: &'static str, value: usize, least: usize) -> Result<()> {
+    match value < least {
+        true => Err(Error::Config { option, expected: format!("at least {least}"), got: value.to_string() }),
+        false => Ok(()),
+    }
+}
+
+fn within(option: &'static str, value: f64, fits: impl Fn(f64) -> bool, expected: &str) -> Result<()> {
+    match fits(value) {
+        false => Err(Error::Config { option, expected: expected.into(), got: value.to_string() }),
+        true => Ok(()),
+    }
+}
+
+fn share(option: &'static str, value: f64) -> Result<()> {
+    within(option, value, |x| (0.0..=1.0).contains(&x), "0 to 1")
+}
+
+/// For what may be any finite number that does not turn a sum around.
+fn weight(option: &'static str, value: f64) -> Result<()> {
+    within(option, value, |x| x.is_finite() && 0.0 <= x, "a number >= 0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advantage::AdvantageConfig;
+    use crate::config::DynamicSampling;
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut RunConfig), word: &str) {
+        let mut config = RunConfig::default();
+        config.check().unwrap();
+        change(&mut config);
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+
+    #[test]
+    fn what_is_out_of_range_or_without_effect_is_refused_by_name() {
+        refused(|c| c.selfplay.iterations = 0, "selfplay.iterations");
+        refused(|c| c.solver.group_size = 1, "solver.group_size");
+        refused(|c| c.dataset.agreement = 1.5, "dataset.agreement");
+        refused(
+            |c| c.rl.dynamic_sampling = Some(DynamicSampling { max_rounds: 1 }),
+            "rl.dynamic_sampling.max_rounds",
+        );
+        refused(|c| c.rl.overlong = Some(Overlong { cache: 2049 }), "rl.overlong.cache");
+        refused(|c| c.generator.sampling.temperature = 0.7, "generator.sampling.temperature");
+        refused(
+            |c| {
+                let text = r#"{"level": "token", "out_of_bounds": "truncate"}"#;
+                c.rl.loss.importance_correction = Some(serde_json::from_str(text).unwrap());
+            },
+            "rl.loss.importance_correction",
+        );
+        refused(|c| c.rl.loss.accumulation_steps = 2, "rl.loss.accumulation_steps");
+        refused(|c| c.rl.advantage.estimator = Estimator::Rae, "rl.advantage.estimator");
+        let weights = AdvantageConfig {
+            estimator: Estimator::Gdpo,
+            weights: Some(vec![1.0]),
+            ..AdvantageConfig::default()
+        };
+        refused(|c| c.rl.advantage = weights, "rl.advantage.weights");
+        refused(|c| c.rl.micro_batch_mib = Some(0), "rl.micro_batch_mib");
+    }
+
+    #[test]
+    fn an_optimiser_that_cannot_step_is_refused_by_name() {
+        refused(|c| c.rl.learning_rate = f64::NAN, "`rl.learning_rate` is NaN");
+        refused(|c| c.solver.learning_rate = Some(-1e-6), "solver.learning_rate");
+        refused(|c| c.rl.adamw.beta2 = 1.0, "`rl.adamw.beta2` is 1");
+        refused(|c| c.rl.adamw.eps = -1.0, "rl.adamw.eps");
+        refused(|c| c.rl.adamw.max_grad_norm = 0.0, "rl.adamw.max_grad_norm");
+        refused(|c| c.rl.schedule.floor = 2.0, "rl.schedule.floor");
+        let mut config = RunConfig::default();
+        config.rl.adamw.max_grad_norm = f64::INFINITY;
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn a_reward_that_cannot_be_summed_is_refused_by_name() {
+        refused(|c| c.reward.solver.alpha = -0.25, "`reward.solver.alpha` is -0.25");
+        refused(|c| c.reward.generator.format = f64::NAN, "`reward.generator.format` is NaN");
+        refused(|c| c.reward.solver.call_weights.keys = f64::INFINITY, "reward.solver.call_weights.keys");
+        refused(|c| c.reward.generator.verify.twin_similarity = 1.5, "twin_similarity");
+        refused(
+            |c| c.reward.generator.verify.max_question_chars = 7,
+            "max_question_chars` is 7, expected at least 8",
+        );
+        refused(|c| c.probe.judge_tries = 0, "probe.judge_tries");
+        // Without a judge nobody needs to be asked.
+        let mut config = RunConfig::default();
+        config.probe.judge_tries = 0;
+        config.reward.generator.curriculum_weights.semantic = 0.0;
+        config.check().unwrap();
+    }
+}
