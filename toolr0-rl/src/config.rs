@@ -2,11 +2,16 @@
 //!
 //! A run reads one of these, checks it once ([`RunConfig::check`]) and saves it, resolved, beside its results.
 
+mod endpoint;
+
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use toolr0_curriculum::{Agree, Bands, Frontier, Mix, Order, Rounding, SpecTables};
 use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
+pub use self::endpoint::{EndpointConfig, EndpointRole};
 use crate::advantage::{AdvantageConfig, Estimator};
 use crate::error::{Error, Result};
 use crate::loss::GrpoConfig;
@@ -42,6 +47,8 @@ pub struct RunConfig {
     pub rl: RlConfig,
     /// The held-out measurement.
     pub exam: ExamConfig,
+    /// Somebody outside who answers in place of the frozen solver. Default none.
+    pub endpoint: Option<EndpointConfig>,
 }
 
 /// The turns.
@@ -132,6 +139,8 @@ pub struct DatasetConfig {
     pub rounding: Rounding,
     /// The order in which training sees them. Default easy to hard.
     pub order: Order,
+    /// Folders of benchmark questions, `SUITE/SPLIT.jsonl`: tasks that are like one of them are dropped. Default none.
+    pub guard: Vec<PathBuf>,
 }
 
 impl Default for DatasetConfig {
@@ -148,6 +157,7 @@ impl Default for DatasetConfig {
             bands: Bands::default(),
             rounding: Rounding::default(),
             order: Order::default(),
+            guard: Vec::new(),
         }
     }
 }
@@ -358,6 +368,7 @@ impl RunConfig {
             }
         }
         self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
+        self.endpoint.as_ref().map_or(Ok(()), EndpointConfig::check)?;
         self.rl.advantage.check()?;
         self.check_unused()
     }
@@ -438,6 +449,17 @@ mod tests {
             },
             "rl.loss.importance_correction",
         );
+        let endpoint = |change: fn(&mut EndpointConfig)| {
+            let mut endpoint =
+                EndpointConfig { url: "http://127.0.0.1:1".into(), ..EndpointConfig::default() };
+            endpoint.check().unwrap();
+            change(&mut endpoint);
+            move |c: &mut RunConfig| c.endpoint = Some(endpoint)
+        };
+        refused(endpoint(|e| e.url = "127.0.0.1:1".into()), "endpoint.url");
+        refused(endpoint(|e| e.roles.clear()), "endpoint.roles");
+        refused(endpoint(|e| e.concurrency = 0), "endpoint.concurrency");
+        refused(endpoint(|e| e.timeout = 0.0), "endpoint.timeout");
         refused(|c| c.rl.loss.accumulation_steps = 2, "rl.loss.accumulation_steps");
         refused(|c| c.rl.advantage.estimator = Estimator::Rae, "rl.advantage.estimator");
         let weights = AdvantageConfig {

@@ -52,13 +52,15 @@ pub(super) struct Sheet {
     tally: Tally,
 }
 
-/// Questions that were not asked; they count as not solved.
+/// Questions without an answer.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Unasked {
-    /// The prompt is longer than the model's positions.
+    /// The prompt is longer than the model's positions: not asked, and not solved.
     pub(super) prompt_too_long: usize,
-    /// The chat template refuses the conversation.
+    /// The chat template refuses the conversation: not asked, and not solved.
     pub(super) template_refused: usize,
+    /// Asked, and an answer did not come: left out of every share and of `items`.
+    pub(super) unanswered: usize,
 }
 
 /// Why a question was not asked.
@@ -78,21 +80,23 @@ impl Unasked {
 }
 
 impl Sheet {
-    /// `marks`: the answers to each question.
+    /// `marks`: the answers to each question; one with fewer than `samples` is left out.
     pub(super) fn new(
         suite: &str,
         split: &str,
         marks: &[Vec<Mark>],
         samples: usize,
-        unasked: Unasked,
+        mut unasked: Unasked,
         bad_lines: usize,
     ) -> Self {
         let mut tally = Tally::default();
-        marks.iter().flatten().for_each(|mark| tally.add(mark));
+        let whole: Vec<&Vec<Mark>> = marks.iter().filter(|of_one| of_one.len() == samples).collect();
+        unasked.unanswered = marks.len() - whole.len();
+        whole.iter().copied().flatten().for_each(|mark| tally.add(mark));
         let share = |of_one: &Vec<Mark>| {
             of_one.iter().filter(|mark| mark.solved).count() as f64 / samples.max(1) as f64
         };
-        let shares = marks.iter().map(share).collect();
+        let shares = whole.into_iter().map(share).collect();
         Self::of(suite, split, tally, shares, samples, unasked, bad_lines)
     }
 
@@ -143,6 +147,7 @@ impl Sheet {
             tally.errors += sheet.errors;
             unasked.prompt_too_long += sheet.unasked.prompt_too_long;
             unasked.template_refused += sheet.unasked.template_refused;
+            unasked.unanswered += sheet.unasked.unanswered;
         }
         let shares = sheets.iter().flat_map(|sheet| sheet.shares.iter().copied()).collect();
         let samples = sheets.first().map_or(1, |sheet| sheet.samples);
@@ -209,6 +214,9 @@ pub(super) fn table(sheets: &[Sheet]) -> String {
         kinds.iter().filter(|(_, n)| 0 < *n).map(|(kind, n)| format!("{kind} {n}")).collect();
     let wrong = if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") };
     let _ = writeln!(text, "wrong answers by kind: {wrong}");
+    if 0 < unasked.unanswered {
+        let _ = writeln!(text, "questions without an answer, left out: {}", unasked.unanswered);
+    }
     if 0 < all.bad_lines {
         let _ = writeln!(text, "lines that are no question: {}", all.bad_lines);
     }
@@ -234,6 +242,15 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("pass@"));
+    }
+
+    #[test]
+    fn a_question_without_an_answer_is_neither_right_nor_wrong() {
+        let marks = [vec![mark(true)], vec![], vec![mark(false)]];
+        let sheet = Sheet::new("a", "b", &marks, 1, Unasked::default(), 0);
+        assert_eq!((sheet.items, sheet.solved, sheet.accuracy, sheet.unasked.unanswered), (2, 1, 0.5, 1));
+        let text = table(&[sheet.clone(), sheet]);
+        assert!(text.contains("left out: 2") && text.contains("50.0 %"), "{text}");
     }
 
     #[test]
