@@ -17,7 +17,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Why an answer did not come.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    /// A word for counts: `timeout`, `unreachable`, `http_500`, `not_json`, `no_choice`, `too_large`.
+    /// A word for counts: `timeout`, `unreachable`, `cut_off`, `http_500`, `not_json`, `no_choice`, `too_large`.
     pub(super) kind: String,
     detail: String,
     /// Whether the same request may be answered later.
@@ -38,14 +38,14 @@ impl Failure {
         Self::new("timeout", "no answer in time", false)
     }
 
-    /// What the client says that happened on the way.
-    fn transport(error: ureq::Error) -> Self {
+    /// What happened on the way; `kind` names what is neither a lack of time nor of space.
+    fn transport(error: ureq::Error, kind: &str) -> Self {
         match error {
             ureq::Error::Timeout(_) => Self::timeout(),
             ureq::Error::BodyExceedsLimit(_) => {
                 Self::new("too_large", format!("an answer of more than {MAX_BODY} bytes"), false)
             }
-            other => Self::new("unreachable", other.to_string(), true),
+            other => Self::new(kind, other.to_string(), true),
         }
     }
 
@@ -132,12 +132,12 @@ impl Client {
                 request.config().timeout_global(Some(time)).build().call()
             }
         };
-        let mut response = response.map_err(Failure::transport)?;
+        let mut response = response.map_err(|error| Failure::transport(error, "unreachable"))?;
         let status = response.status().as_u16();
         let wait = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let wait = wait.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
         let text = response.body_mut().with_config().limit(MAX_BODY).lossy_utf8(true).read_to_string();
-        let text = text.map_err(Failure::transport)?;
+        let text = text.map_err(|error| Failure::transport(error, "cut_off"))?;
         if !(200..300).contains(&status) {
             return Err(Failure::status(status, &text, wait));
         }

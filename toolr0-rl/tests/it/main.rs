@@ -5,6 +5,7 @@ mod gradients;
 mod grpo_loss;
 mod lora;
 mod options;
+mod outside;
 mod selfplay;
 mod update;
 

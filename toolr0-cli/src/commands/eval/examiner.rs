@@ -12,7 +12,7 @@ use toolr0_tools::Prompt;
 
 use super::Split;
 use super::answers::{Answers, Line, fingerprint, key, outside_fingerprint};
-use super::sheet::{Reason, Sheet, Unasked};
+use super::sheet::{Faulty, Reason, Sheet, Unasked};
 use crate::args::Eval;
 use crate::endpoint::Endpoint;
 use crate::model;
@@ -129,7 +129,8 @@ impl Examiner {
             self.ask(chunk, split, &mut marks, answers, &mut |n| screen.advance(done + n, ""))?;
             done += chunk.iter().map(|open| open.samples.len()).sum::<usize>();
         }
-        let sheet = Sheet::new(&split.suite, &split.name, &marks, self.samples, unasked, split.bad.len());
+        let faulty = Faulty { bad_lines: split.bad.len(), mistyped_answers: split.mistyped.len() };
+        let sheet = Sheet::new(&split.suite, &split.name, &marks, self.samples, unasked, faulty);
         screen.advance(done, &format!("accuracy {:.1} %", 100.0 * sheet.accuracy));
         screen.end();
         Ok(sheet)

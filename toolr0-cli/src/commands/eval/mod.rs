@@ -34,11 +34,13 @@ pub(crate) fn run(args: &Eval, global: Global) -> Result<ExitCode> {
     let clock = Instant::now();
     let mut screen = Screen::new(global);
     let splits = questions(args)?;
-    let mut bad = splits.iter().flat_map(|split| &split.bad);
-    if let (OnBadLine::Stop, Some(first)) = (args.bad_lines, bad.clone().next()) {
+    let bad = || splits.iter().flat_map(|split| &split.bad);
+    let mistyped = || splits.iter().flat_map(|split| &split.mistyped);
+    if let (OnBadLine::Stop, Some(first)) = (args.bad_lines, bad().chain(mistyped()).next()) {
         bail!("{first}");
     }
-    bad.by_ref().for_each(|bad| screen.warn(bad));
+    bad().for_each(|bad| screen.warn(bad));
+    mistyped().for_each(|wrong| screen.warn(&format!("{wrong}, in every answer; asked all the same")));
     let names = if args.compare.is_empty() { vec![args.model.clone()] } else { subjects(&args.compare)? };
     let endpoint = served(&args.endpoint)?;
     let mut answers = Answers::open(args.out.as_deref(), args.resume)?;
@@ -108,7 +110,8 @@ impl Report {
             "accuracy": all.accuracy,
             "interval": all.interval,
             "pass_at": all.pass_at,
-            "bad_lines": all.bad_lines,
+            "bad_lines": all.faulty.bad_lines,
+            "mistyped_answers": all.faulty.mistyped_answers,
             "unanswered": all.unasked.unanswered,
             "unknown": self.unknown,
             "splits": self.sheets,
@@ -187,6 +190,7 @@ struct Split {
     name: String,
     questions: Vec<Question>,
     bad: Vec<String>,
+    mistyped: Vec<String>,
 }
 
 fn questions(args: &Eval) -> Result<Vec<Split>> {
@@ -195,12 +199,14 @@ fn questions(args: &Eval) -> Result<Vec<Split>> {
         let n = limit.unwrap_or(HELD_OUT);
         let (name, tasks) = (args.questions.to_string(), args.questions.draw(n));
         let questions = tasks.into_iter().map(Question::Task).collect();
-        return Ok(vec![Split { suite: "toolr0".into(), name, questions, bad: Vec::new() }]);
+        let (bad, mistyped) = (Vec::new(), Vec::new());
+        return Ok(vec![Split { suite: "toolr0".into(), name, questions, bad, mistyped }]);
     };
     let splits = bench::read(dir)?.into_iter().map(|split| {
         let items = split.items.into_iter().take(limit.unwrap_or(usize::MAX));
         let questions = items.map(|item| Question::Item(Box::new(item))).collect();
-        Split { suite: split.suite, name: split.name, questions, bad: split.bad }
+        let bench::Split { suite, name, bad, mistyped, .. } = split;
+        Split { suite, name, questions, bad, mistyped }
     });
     Ok(splits.collect())
 }
