@@ -33,8 +33,8 @@ RUN = {
 def main() -> int:
     toolr0, checkpoint = (str(pathlib.Path(path).resolve()) for path in sys.argv[1:])
     url = f"http://127.0.0.1:{PORT}"
-    serve = [str(pathlib.Path(sys.executable).with_name("transformers")), "serve", "--host", "127.0.0.1", "--port", str(PORT),
-             "--device", "cpu", "--dtype", "float32", "--force-model", checkpoint]
+    serve = [sys.executable, "-m", "transformers.cli.transformers", "serve", checkpoint, "--host", "127.0.0.1", "--port", str(PORT),
+             "--device", "cpu", "--dtype", "float32"]
     with tempfile.TemporaryDirectory() as home, subprocess.Popen(serve, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
         try:
             while True:

@@ -82,7 +82,8 @@ fn mistyped(item: &BenchItem) -> Option<String> {
         let wrong = |(key, value): (&String, &Value)| {
             let kind = tool.param(key)?.kind()?;
             let stands_for_another = value.as_str().is_some_and(|text| text.starts_with("API_call_"));
-            (!stands_for_another && !is_of(kind, value)).then(|| format!("`{key}` is {value}, expected {kind}"))
+            (!stands_for_another && !is_of(kind, value))
+                .then(|| format!("`{key}` is {value}, expected {kind}"))
         };
         call.arguments.iter().find_map(wrong)
     };
@@ -112,7 +113,8 @@ mod tests {
     #[test]
     fn an_answer_of_another_type_is_found_where_no_other_answer_is_right() {
         let of = |values: &[Value]| {
-            let answers: Vec<Value> = values.iter().map(|n| json!([{"name": "f", "arguments": {"n": n}}])).collect();
+            let answers: Vec<Value> =
+                values.iter().map(|n| json!([{"name": "f", "arguments": {"n": n}}])).collect();
             let item = json!({"id": "1", "benchmark": "b", "split": "s", "messages": [{"role": "user", "content": "q"}],
                 "tools": [{"name": "f", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}],
                 "answers": answers});

@@ -104,6 +104,7 @@ impl Client {
         let path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
             .max_redirects(0);
         // What listens on this machine is not behind a proxy.

@@ -68,7 +68,18 @@ fn a_run_is_inspected_exported_and_learned_from() {
     let weights = |dir: &str| std::fs::read(home.join(dir).join("model.safetensors")).unwrap();
     assert!(weights("a") == weights("b") && weights("a") != weights("r/solver"));
     Checkpoint::load(&home.join("a")).unwrap();
-    let few = ["eval", "--limit", "2", "--max-new-tokens", "16", "--json", "--compare", "embedded", "r/solver", "a"];
+    let few = [
+        "eval",
+        "--limit",
+        "2",
+        "--max-new-tokens",
+        "16",
+        "--json",
+        "--compare",
+        "embedded",
+        "r/solver",
+        "a",
+    ];
     let compared = last_json(&succeed(home, &few));
     assert_eq!(compared["comparisons"].as_array().map(Vec::len), Some(2), "{compared}");
 }

@@ -115,9 +115,9 @@ fn right(asked: &Value) -> Value {
 const ONE: &str = r#"{"data": [{"id": "m"}]}"#;
 const BOOM: Act = Act::Say(500, "", r#"{"error": {"message": "boom"}}"#);
 
-/// `eval` over `url`, one request at a time.
+/// `eval` over `url`, one request at a time. The time is for the silent alone: a busy machine is slow.
 fn ask(home: &Path, url: &str, more: &[&str]) -> Output {
-    let one = ["--endpoint", url, "--endpoint-concurrency", "1", "--endpoint-timeout", "2"];
+    let one = ["--endpoint", url, "--endpoint-concurrency", "1", "--endpoint-timeout", "8"];
     run(home, &[EVAL.as_slice(), &one, more].concat())
 }
 
@@ -238,7 +238,7 @@ fn a_request_that_failed_is_sent_again_as_it_was() {
         1 => Act::HangUp,
         _ => Act::Right,
     });
-    let output = ask(home.path(), &server.url, &["--endpoint-retries", "2", "--endpoint-timeout", "60"]);
+    let output = ask(home.path(), &server.url, &["--endpoint-retries", "2"]);
     let result = last_json(std::str::from_utf8(&output.stdout).unwrap());
     assert_eq!((&result["solved"], &result["unknown"]), (&json!(7), &json!({})), "{}", stderr(&output));
     let asked = server.asked();
@@ -269,11 +269,14 @@ fn a_run_goes_on_without_answers_or_ends_as_it_is_told() {
     let home = home.path();
     let silent = Bad::start(ONE, |_| Act::Silence);
     let broken = Bad::start(ONE, |_| BOOM);
-    let fast = ["--quiet", "--seed", "3", "--endpoint-retries", "0", "--endpoint-timeout", "0.2"];
-    for (server, reason, patience, out) in
-        [(&silent, "timeout", "0", "a"), (&broken, "http_500", "0", "b"), (&broken, "http_500", "3", "c")]
-    {
+    let fast = ["--quiet", "--seed", "3", "--endpoint-retries", "0"];
+    for (server, reason, timeout, patience, out) in [
+        (&silent, "timeout", "0.2", "0", "a"),
+        (&broken, "http_500", "60", "0", "b"),
+        (&broken, "http_500", "60", "3", "c"),
+    ] {
         let more = ["--out", out, "--endpoint", &server.url, "--endpoint-patience", patience];
+        let more = [&more[..], &["--endpoint-timeout", timeout]].concat();
         let output = run(home, &tiny(&[&fast[..], &more].concat()));
         let records = answers(&home.join(out).join("metrics.jsonl"));
         assert_eq!(records[0]["record"], "exam", "what was done before is kept");

@@ -206,12 +206,16 @@ fn a_model_is_evaluated_on_benchmark_questions() {
     let good = std::fs::read_to_string(home.path().join("bench/b/s.jsonl")).unwrap();
     let good = good.lines().next().unwrap();
     std::fs::create_dir_all(home.path().join("typed/b")).unwrap();
-    let lines = format!("{good}\n{}\n", good.replace("\"one\"", "\"odd\"").replace("{\"n\":2}", "{\"n\":\"many\"}"));
+    let lines =
+        format!("{good}\n{}\n", good.replace("\"one\"", "\"odd\"").replace("{\"n\":2}", "{\"n\":\"many\"}"));
     std::fs::write(home.path().join("typed/b/s.jsonl"), lines).unwrap();
     let args = ["eval", "--bench", "typed", "--max-new-tokens", "8", "--json"];
     let output = run(home.path(), &args);
     let result = crate::last_json(stdout(&output));
-    assert_eq!((&result["items"], &result["mistyped_answers"], &result["bad_lines"]), (&json!(2), &json!(1), &json!(0)));
+    assert_eq!(
+        (&result["items"], &result["mistyped_answers"], &result["bad_lines"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
     let named = "s.jsonl, line 2: `n` is \"many\", expected integer";
     assert!(stderr(&output).contains(named), "{}", stderr(&output));
     let strict = run(home.path(), &[&args[..], &["--bad-lines", "stop"]].concat());

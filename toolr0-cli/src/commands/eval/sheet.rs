@@ -229,7 +229,8 @@ pub(super) fn table(sheets: &[Sheet]) -> String {
     }
     if 0 < all.faulty.mistyped_answers {
         let n = all.faulty.mistyped_answers;
-        let _ = writeln!(text, "questions whose answer has other types than its tool, asked all the same: {n}");
+        let _ =
+            writeln!(text, "questions whose answer has other types than its tool, asked all the same: {n}");
     }
     if 0 < all.faulty.bad_lines {
         let _ = writeln!(text, "lines that are no question: {}", all.faulty.bad_lines);
@@ -250,9 +251,19 @@ mod tests {
     #[test]
     fn a_table_says_what_went_wrong() {
         let marks = [true, false, false, false].map(|solved| vec![mark(solved)]);
-        let text = table(&[Sheet::new("a", "b", &marks, 1, Unasked::default(), Faulty { bad_lines: 2, mistyped_answers: 1 })]);
+        let text = table(&[Sheet::new(
+            "a",
+            "b",
+            &marks,
+            1,
+            Unasked::default(),
+            Faulty { bad_lines: 2, mistyped_answers: 1 },
+        )]);
         assert!(
-            text.contains("25.0 %") && text.contains("unreadable 3\n") && text.contains("question: 2") && text.contains("all the same: 1"),
+            text.contains("25.0 %")
+                && text.contains("unreadable 3\n")
+                && text.contains("question: 2")
+                && text.contains("all the same: 1"),
             "{text}"
         );
         assert!(!text.contains("pass@"));
