@@ -3,10 +3,10 @@
     python -m venv .venv && .venv/bin/pip install -r benchmarks/baselines/requirements.txt
     .venv/bin/python benchmarks/baselines/foreign_endpoint.py target/release/toolr0 runs/0-1/solver
 
-Run by hand. Serves the checkpoint, measures it over the server and in the process (greedy answers, which should be the
-same), and goes through a small self-play run in which the server is the frozen solver and the judge. Prints one JSON object
-and exits with 1 if answers did not come, or differ in more than one of ten: the two compute the same model, but not in the
-same order, so that a tie may break otherwise.
+Run by hand. Serves the checkpoint, measures it over the server and in the process (greedy answers, whose calls should be
+the same), and goes through a small self-play run in which the server is the frozen solver and the judge. Prints one JSON
+object and exits with 1 if answers did not come, or differ in more than one of ten: the two compute the same model, but not
+in the same order, so that a tie may break otherwise.
 """
 
 import json
@@ -54,7 +54,9 @@ def main() -> int:
                 return json.loads(done.stdout.splitlines()[-1]), round(time.time() - start, 1)
 
             def answers(name):
-                return [json.loads(line)["completion"] for line in (pathlib.Path(home) / name).read_text().splitlines()]
+                lines = [json.loads(line) for line in (pathlib.Path(home) / name).read_text().splitlines()]
+                # The server keeps the text between <think> tags apart.
+                return [(line["id"], line["prediction"], line["solved"]) for line in lines]
 
             outside = ["--endpoint", url, "--endpoint-model", checkpoint, "--endpoint-concurrency", "2"]
             common = ["eval", "--limit", str(QUESTIONS), "--max-new-tokens", "192", "--style", "compact"]

@@ -186,7 +186,8 @@ pub(super) fn cut(mut text: String, stops: &[String]) -> String {
     text
 }
 
-/// Reads an answer.
+/// Reads an answer. Reasoning that a server keeps apart (`reasoning_content`) is left out: calls and scores are judged, and
+/// nobody asked the judge for an essay.
 fn reply(body: &Value) -> Result<Reply, Failure> {
     let said = &body["choices"][0]["message"];
     let message: ApiMessage = serde_json::from_value(said.clone()).map_err(|_| {
@@ -221,6 +222,8 @@ mod tests {
             |message: Value| reply(&json!({"choices": [{"message": message}]})).map(|reply| reply.text);
         assert_eq!(text(json!({"role": "assistant", "content": "5"})).unwrap(), "5");
         assert_eq!(text(json!({"role": "assistant", "content": null})).unwrap(), "");
+        let apart = json!({"role": "assistant", "content": "5", "reasoning_content": "It is good."});
+        assert_eq!(text(apart).unwrap(), "5");
         let call = json!([{"type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]);
         let want = r#"<tool_call_answer>[{"name":"f","arguments":{"a":1}}]</tool_call_answer>"#;
         assert_eq!(text(json!({"role": "assistant", "content": null, "tool_calls": call})).unwrap(), want);
