@@ -200,11 +200,11 @@ pub(super) fn message(
                 called(vec![call], if cut { "length" } else { "tool_calls" })
             }
             // No tool serves: what is left are the words before the empty list.
-            (None, Ok(_)) => {
+            (None, Ok(_)) if forced.names.is_empty() => {
                 let words = text.split("<tool_call_answer>").next().unwrap_or_default();
                 (json!({"role": "assistant", "content": words.trim()}), ended)
             }
-            (None, Err(_)) => (json!({"role": "assistant", "content": text}), ended),
+            (None, _) => (json!({"role": "assistant", "content": text}), ended),
         },
     }
 }
@@ -290,6 +290,7 @@ mod tests {
         assert_eq!(of("sing\",\"arguments\":{\"x").0["tool_calls"][0]["function"]["name"], "sing");
         let other = of("fly\",\"arguments\":{}}]</tool_call_answer>");
         assert!(other.0.get("tool_calls").is_none() && other.1 == "stop", "{other:?}");
+        assert!(other.0["content"].as_str().unwrap().contains("\"fly\""));
     }
 
     #[test]

