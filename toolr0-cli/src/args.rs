@@ -8,6 +8,7 @@ use serde::Serialize;
 use toolr0_tools::Task;
 
 use crate::base;
+use crate::endpoint::EndpointFlags;
 
 /// Self-play for tool calling: a generator invents tasks, a solver learns from them.
 #[derive(Debug, Parser)]
@@ -84,6 +85,7 @@ Examples:
   toolr0 selfplay --dry-run
   toolr0 selfplay --model Qwen/Qwen2.5-1.5B-Instruct --config qwen2.5-1.5b
   toolr0 selfplay --json | tail -n 1 | jq .exam.relative_gain
+  toolr0 selfplay --endpoint http://127.0.0.1:8000      a served model as frozen solver and judge
 
 Ctrl-C ends the run at the next step boundary and keeps both models; a second Ctrl-C ends it at once.")]
 pub(crate) struct Selfplay {
@@ -106,9 +108,15 @@ pub(crate) struct Selfplay {
     #[arg(long, value_enum, default_value_t = HeldOut::Exam)]
     pub(crate) questions: HeldOut,
     /// Benchmark questions that the solver must not train on, as `SUITE/SPLIT.jsonl`: self-made tasks that are like one are
-    /// dropped and listed in metrics.jsonl; may be given again
+    /// dropped and listed in metrics.jsonl; may be given again. In place of `dataset.guard`
     #[arg(long, value_name = "DIR")]
     pub(crate) guard: Vec<PathBuf>,
+    /// What the endpoint is asked for, as `endpoint.roles`: solver, teacher, judge
+    #[arg(long, value_name = "ROLE", value_delimiter = ',')]
+    pub(crate) endpoint_roles: Vec<String>,
+    /// Who answers in place of the frozen solver
+    #[command(flatten)]
+    pub(crate) endpoint: EndpointFlags,
     /// Keep both models of every iteration, not only the last
     #[arg(long)]
     pub(crate) keep_iterations: bool,
@@ -128,14 +136,18 @@ Examples:
   toolr0 eval --model DIR --bench bench --out answers.jsonl --resume
   toolr0 eval --samples 8                             pass@1 to pass@8
   toolr0 eval --compare embedded runs/0-1/solver --bench bench
-  toolr0 eval --compare runs/0-1                      the iterations of a run")]
+  toolr0 eval --compare runs/0-1                      the iterations of a run
+  toolr0 eval --endpoint http://127.0.0.1:8000 --bench bench --out answers.jsonl")]
 pub(crate) struct Eval {
     /// A folder in the Hugging Face layout, a hub id, or `embedded`
     #[arg(long, value_name = "DIR_OR_HUB_ID", default_value = crate::model::EMBEDDED)]
     pub(crate) model: String,
+    /// A served model instead
+    #[command(flatten)]
+    pub(crate) endpoint: EndpointFlags,
     /// Compare several models with the first of them, question by question; a run directory stands for its base and
     /// its iterations (see `selfplay --keep-iterations`)
-    #[arg(long, value_name = "MODEL", num_args = 1.., conflicts_with = "model")]
+    #[arg(long, value_name = "MODEL", num_args = 1.., conflicts_with_all = ["model", "endpoint"])]
     pub(crate) compare: Vec<String>,
     /// A folder of `SUITE/SPLIT.jsonl` questions, instead of the exam
     #[arg(long, value_name = "DIR")]

@@ -135,6 +135,7 @@ fn known() -> Result<Value> {
     run.rl.lora = Some(Default::default());
     run.rl.dynamic_sampling = Some(Default::default());
     run.rl.overlong = Some(Default::default());
+    run.endpoint = Some(Default::default());
     Ok(serde_yaml::to_value(&run)?)
 }
 

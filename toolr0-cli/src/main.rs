@@ -3,7 +3,7 @@
 //! - [`args`], [`config`]: what was asked for, checked once;
 //! - [`commands`]: one file a command;
 //! - [`base`], [`bootstrap`](mod@bootstrap): the embedded base model, and how it is made;
-//! - [`model`], [`bench`](mod@bench), [`input`]: what is read;
+//! - [`model`], [`bench`](mod@bench), [`input`], [`endpoint`]: what is read, and who is asked;
 //! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
 //! - [`mod@stop`] is Ctrl-C.
 
@@ -18,6 +18,7 @@ mod bench;
 mod bootstrap;
 mod commands;
 mod config;
+mod endpoint;
 mod import;
 mod input;
 mod lessons;

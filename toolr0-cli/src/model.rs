@@ -50,10 +50,14 @@ pub(crate) fn shape(name: &str) -> Result<Option<ModelConfig>> {
 /// How the prompts of a checkpoint are worded: as asked, else as it was trained. The embedded base and its offspring
 /// share a tokenizer, and know no other words than the compact ones.
 pub(crate) fn style(checkpoint: &Checkpoint, asked: Option<Wording>) -> Style {
-    match asked {
-        Some(Wording::Paper) => Style::Paper,
-        Some(Wording::Compact) => Style::Compact,
-        None if checkpoint.tokenizer.json() == base::FILES.tokenizer => Style::Compact,
-        None => Style::Paper,
-    }
+    let own = checkpoint.tokenizer.json() == base::FILES.tokenizer;
+    wording(asked).unwrap_or(if own { Style::Compact } else { Style::Paper })
+}
+
+/// The style that was asked for.
+pub(crate) fn wording(asked: Option<Wording>) -> Option<Style> {
+    asked.map(|wording| match wording {
+        Wording::Paper => Style::Paper,
+        Wording::Compact => Style::Compact,
+    })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use toolr0_curriculum::Drops;
 use toolr0_reward::stats::mcnemar_exact;
 use toolr0_rl::exam::{ErrorCounts, ExamReport};
 
@@ -28,6 +29,9 @@ pub(crate) struct RunResult {
     pub(crate) questions: HeldOut,
     /// Benchmark items that tasks were kept apart from.
     pub(crate) guarded: usize,
+    /// Answers that did not come from an endpoint, by reason; they count for nothing.
+    #[serde(skip_serializing_if = "Drops::is_empty")]
+    pub(crate) unknown: Drops,
     /// The measurement; `null` where no exam was sat.
     pub(crate) exam: Option<ExamResult>,
 }

@@ -98,6 +98,11 @@ impl Drops {
         other.iter().for_each(|(reason, n)| self.add_many(reason, n));
     }
 
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of them.
     pub fn total(&self) -> usize {
         self.0.values().sum()

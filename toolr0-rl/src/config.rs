@@ -3,12 +3,16 @@
 //! A run reads one of these, checks it once ([`RunConfig::check`]) and saves it, resolved, beside its results.
 
 mod check;
+mod endpoint;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use toolr0_curriculum::{Agree, Bands, Frontier, Mix, Order, Rounding, SelectConfig, SpecTables};
 use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
+pub use self::endpoint::{EndpointConfig, EndpointRole};
 use crate::advantage::AdvantageConfig;
 use crate::loss::GrpoConfig;
 use crate::optim::AdamWConfig;
@@ -42,6 +46,8 @@ pub struct RunConfig {
     pub rl: RlConfig,
     /// The held-out measurement.
     pub exam: ExamConfig,
+    /// Somebody outside who answers in place of the frozen solver. Default none.
+    pub endpoint: Option<EndpointConfig>,
 }
 
 /// The turns.
@@ -132,6 +138,8 @@ pub struct DatasetConfig {
     pub rounding: Rounding,
     /// The order in which training sees them. Default easy to hard.
     pub order: Order,
+    /// Folders of benchmark questions, `SUITE/SPLIT.jsonl`: tasks that are like one of them are dropped. Default none.
+    pub guard: Vec<PathBuf>,
 }
 
 impl Default for DatasetConfig {
@@ -148,6 +156,7 @@ impl Default for DatasetConfig {
             bands: Bands::default(),
             rounding: Rounding::default(),
             order: Order::default(),
+            guard: Vec::new(),
         }
     }
 }

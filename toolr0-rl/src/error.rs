@@ -74,6 +74,14 @@ pub enum Error {
     /// A curriculum setting is out of its range.
     #[error(transparent)]
     Curriculum(#[from] toolr0_curriculum::Error),
+    /// Somebody outside failed too often, or refuses to answer.
+    #[error("the endpoint {url} {reason}")]
+    Endpoint {
+        /// Where it is.
+        url: String,
+        /// What it does.
+        reason: String,
+    },
     /// A file of the run could not be written.
     #[error("failed to write {}", path.display())]
     Write {

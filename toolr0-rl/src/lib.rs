@@ -5,6 +5,7 @@
 //! - [`selfplay`]: the turns, and the one walk that both roles take;
 //! - [`record`]: what a run tells while it goes on;
 //! - [`policy`]: a role's language model, frozen to sample or trained;
+//! - [`answers`]: who answers where text is enough, in this process or outside of it;
 //! - [`advantage`], [`loss`], [`shaping`]: from rewards to slopes, in plain `f64`;
 //! - [`update`](mod@update): from slopes to new weights; with [`optim`] and [`schedule`];
 //! - [`kernels`]: the hot paths, each beside its definition;
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod advantage;
+pub mod answers;
 pub mod config;
 pub mod error;
 pub mod exam;
@@ -29,6 +31,7 @@ pub mod sft;
 pub mod shaping;
 pub mod update;
 
+pub use answers::{Answerer, Answers};
 pub use config::RunConfig;
 pub use error::{Error, Result};
 pub use policy::{Agent, Group, Role, Rollout, Sampler};

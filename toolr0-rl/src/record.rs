@@ -76,6 +76,9 @@ pub struct StepReport {
     pub reward_terms: BTreeMap<String, f64>,
     /// Completions whose reward could not be measured.
     pub unscorable: usize,
+    /// Answers that did not come from outside, by reason.
+    #[serde(skip_serializing_if = "Drops::is_empty")]
+    pub unknown: Drops,
     /// Mean success rate of the solver: over probed tasks for the generator, over completions for the solver.
     pub success_rate: Option<f64>,
     /// Share of groups whose rewards are all equal.
@@ -110,6 +113,9 @@ pub struct DatasetReport {
     /// Tasks that are like questions of a benchmark, and were dropped for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub contaminated: Vec<Hit>,
+    /// Answers that did not come from outside, by reason.
+    #[serde(skip_serializing_if = "Drops::is_empty")]
+    pub unknown: Drops,
     /// Tasks kept.
     pub tasks: usize,
     /// Mean success rate of the solver on them before training.

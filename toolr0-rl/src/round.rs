@@ -1,5 +1,6 @@
 //! The completions of one step with their rewards, and dynamic sampling: draw again what cannot teach.
 
+use toolr0_curriculum::Drops;
 use toolr0_reward::Reward;
 use toolr0_reward::reward::Term;
 use toolr0_tools::Prompt;
@@ -22,6 +23,8 @@ pub(crate) struct Round {
     pub(crate) rates: Vec<f64>,
     /// Tokens sampled, probes and thrown away groups included.
     pub(crate) sampled_tokens: usize,
+    /// Answers that did not come from outside, by reason.
+    pub(crate) unknown: Drops,
     /// Groups that were thrown away.
     pub(crate) resampled: usize,
     /// Fingerprint of the first prompt.
@@ -64,6 +67,7 @@ impl Round {
         }
         self.rates.extend(other.rates);
         self.sampled_tokens += other.sampled_tokens;
+        self.unknown.merge(&other.unknown);
         let (mut rewards, mut outcomes) = (other.rewards.into_iter(), other.outcomes.into_iter());
         for (group, wanted) in other.groups.into_iter().zip(wanted) {
             let own = (rewards.by_ref().take(n), outcomes.by_ref().take(n));

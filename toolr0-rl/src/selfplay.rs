@@ -24,8 +24,9 @@ use toolr0_reward::{Reward, Verdict, generator_reward, judge, solver_reward, wir
 use toolr0_tools::{Prompt, Task, TaskSpec};
 
 use crate::advantage::{Rewards, advantages};
-use crate::config::{RlConfig, RolloutConfig, RunConfig};
-use crate::error::Result;
+use crate::answers::{Answerer, Answers, Cast, Tab};
+use crate::config::{EndpointRole, RlConfig, RolloutConfig, RunConfig};
+use crate::error::{Error, Result};
 use crate::exam::{ExamReport, sit};
 use crate::optim::AdamW;
 use crate::policy::{Agent, Group, Role, Rollout, Sampler};
@@ -72,6 +73,7 @@ pub struct SelfPlay<'a> {
     base: &'a Checkpoint,
     exam: &'a [Task],
     guard: Option<&'a Guard>,
+    outside: Option<(&'a dyn Answerer, &'a [EndpointRole])>,
     root: Stream,
 }
 
@@ -84,7 +86,8 @@ impl<'a> SelfPlay<'a> {
     pub fn new(config: &'a RunConfig, base: &'a Checkpoint, exam: &'a [Task]) -> Result<Self> {
         config.check()?;
         let law = SpecLaw::new(config.spec.clone())?;
-        Ok(Self { config, law, base, exam, guard: None, root: Stream::root(config.seed).child("selfplay") })
+        let root = Stream::root(config.seed).child("selfplay");
+        Ok(Self { config, law, base, exam, guard: None, outside: None, root })
     }
 
     /// The same run, whose solver never trains on a task that is like an item of `guard`.
@@ -92,18 +95,25 @@ impl<'a> SelfPlay<'a> {
         Self { guard: Some(guard), ..self }
     }
 
+    /// The same run, in which `outside` plays `roles` in place of the frozen solver.
+    pub fn assisted(self, outside: &'a dyn Answerer, roles: &'a [EndpointRole]) -> Self {
+        Self { outside: Some((outside, roles)), ..self }
+    }
+
     /// Runs to the end, or to the next step boundary after the observer asks to stop. `keep` is called with what
     /// each iteration leaves.
     ///
     /// # Errors
     ///
-    /// If the arithmetic fails, or `observer` or `keep` does.
+    /// If the arithmetic fails, or `observer` or `keep` does; if the configuration names a guard or an endpoint that was not
+    /// given; if somebody outside fails for good.
     pub fn run(
         &self,
         observer: &mut dyn Observer,
         keep: &mut dyn FnMut(&Iteration<'_>) -> Result<()>,
     ) -> Result<Outcome> {
         let config = self.config;
+        self.check_given()?;
         let agent = |role: Role| match &config.rl.lora {
             Some(lora) => {
                 let stream = self.root.child("adapters").child(role.to_string().as_str());
@@ -124,12 +134,13 @@ impl<'a> SelfPlay<'a> {
                 break;
             }
             let frozen_solver = solver.sampler(config.rl.max_rows)?;
-            self.train_generator(iteration, &generator, &frozen_solver, reference.as_ref(), observer)?;
+            let cast = Cast::new(&frozen_solver, self.outside);
+            self.train_generator(iteration, &generator, cast, reference.as_ref(), observer)?;
             if observer.stopped() {
                 break;
             }
             let frozen_generator = generator.sampler(config.rl.max_rows)?;
-            let tasks = self.dataset(iteration, &frozen_generator, &frozen_solver, observer)?;
+            let tasks = self.dataset(iteration, &frozen_generator, cast, observer)?;
             if observer.stopped() {
                 break;
             }
@@ -153,6 +164,18 @@ impl<'a> SelfPlay<'a> {
             iterations,
             stopped: iterations < config.selfplay.iterations,
         })
+    }
+
+    /// What the configuration names, the caller must have read or connected.
+    fn check_given(&self) -> Result<()> {
+        let needs = |name, user: &str| Err(Error::Missing { name, user: user.to_owned() });
+        if !self.config.dataset.guard.is_empty() && self.guard.is_none() {
+            return needs("SelfPlay::guarded", "a run with `dataset.guard`");
+        }
+        if self.config.endpoint.is_some() && self.outside.is_none() {
+            return needs("SelfPlay::assisted", "a run with `endpoint`");
+        }
+        Ok(())
     }
 
     fn examine(
@@ -184,7 +207,7 @@ impl<'a> SelfPlay<'a> {
         &self,
         iteration: usize,
         agent: &Agent,
-        solver: &Sampler,
+        cast: Cast<'_>,
         reference: Option<&Sampler>,
         observer: &mut dyn Observer,
     ) -> Result<()> {
@@ -206,7 +229,7 @@ impl<'a> SelfPlay<'a> {
                     wire::generator::prompt(spec, config.style)
                 });
                 let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-                let (probed, probe_tokens) = self.probe(&groups, &specs, solver, stream.child("probe"))?;
+                let (probed, tab) = self.probe(&groups, &specs, cast, stream.child("probe"))?;
                 let texts =
                     groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
                 let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
@@ -215,7 +238,8 @@ impl<'a> SelfPlay<'a> {
                 let rewards = texts.zip(&probed).map(pay).collect();
                 let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
                 round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
-                round.sampled_tokens += probe_tokens;
+                round.sampled_tokens += tab.tokens;
+                round.unknown = tab.unknown;
                 Ok(round)
             })?;
             let at = Place { iteration, step, steps, stream };
@@ -230,9 +254,9 @@ impl<'a> SelfPlay<'a> {
         &self,
         groups: &[Group],
         specs: &[TaskSpec],
-        solver: &Sampler,
+        cast: Cast<'_>,
         stream: Stream,
-    ) -> Result<(Vec<Probed>, usize)> {
+    ) -> Result<(Vec<Probed>, Tab)> {
         let config = self.config;
         let texts =
             groups.iter().zip(specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (&r.text, spec)));
@@ -248,63 +272,61 @@ impl<'a> SelfPlay<'a> {
         let mut out = vec![Probed::default(); tasks.len()];
         let attempts = self.attempt(
             &valid,
-            solver,
+            cast.prober,
             &config.probe.sampling,
             config.probe.samples,
             stream.child("attempts"),
             &mut |_| true,
         )?;
-        let mut tokens = attempts.tokens;
-        for ((i, _), verdicts) in valid.iter().zip(&attempts.verdicts) {
-            let attempts = solved(verdicts);
+        let mut tab = Tab::default();
+        for ((i, task), answers) in valid.iter().zip(&tab.book(attempts)?) {
+            let attempts = solved(&verdicts(task, answers));
             out[*i].attempts = attempts;
             out[*i].curriculum.difficulty = config.frontier.score(attempts);
         }
         if config.judged() {
-            tokens += self.judge(&valid, solver, stream.child("judge"), &mut out)?;
+            self.judge(&valid, cast.judge, stream.child("judge"), &mut tab, &mut out)?;
         }
-        Ok((out, tokens))
+        Ok((out, tab))
     }
 
     /// The solver as judge. A reply that cannot be read is asked for again; then the score stays unknown.
     fn judge(
         &self,
         tasks: &[(usize, &Task)],
-        solver: &Sampler,
+        judge: &dyn Answerer,
         stream: Stream,
+        tab: &mut Tab,
         out: &mut [Probed],
-    ) -> Result<usize> {
+    ) -> Result<()> {
         let (probe, style) = (&self.config.probe, self.config.style);
         let mut open: Vec<(usize, &Task)> = tasks.to_vec();
-        let mut tokens = 0;
         for attempt in 0..probe.judge_tries {
             let ask = |(i, task): &(usize, &Task)| {
                 (wire::judge::prompt(task, style), vec![stream.child(attempt).child(*i)])
             };
             let prompts: Vec<_> = open.iter().map(ask).collect();
-            let groups = solver.sample(&prompts, &probe.judge_sampling, &mut |_| true)?;
-            tokens += sampled(&groups);
-            let mut replies = groups.into_iter();
+            let answers = judge.answer(&prompts, &probe.judge_sampling, &mut |_| true)?;
+            let mut replies = tab.book(answers)?.into_iter().flatten();
             open.retain(|(i, _)| {
-                let reply = replies.next().and_then(|mut g| g.rollouts.pop());
-                let score = reply.and_then(|r| wire::judge::parse(&r.text));
+                let score = replies.next().flatten().and_then(|text| wire::judge::parse(&text));
                 out[*i].curriculum = out[*i].curriculum.judged(score);
                 score.is_none()
             });
         }
-        Ok(tokens)
+        Ok(())
     }
 
     /// The solver's attempts at tasks.
     fn attempt(
         &self,
         tasks: &[(usize, &Task)],
-        solver: &Sampler,
+        solver: &dyn Answerer,
         sampling: &SamplingConfig,
         n: usize,
         stream: Stream,
         progress: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<Attempted> {
+    ) -> Result<Answers> {
         let ask = |(i, task): &(usize, &Task)| {
             (
                 wire::solver::prompt(&task.question, &task.tools, self.config.style),
@@ -312,12 +334,7 @@ impl<'a> SelfPlay<'a> {
             )
         };
         let prompts: Vec<_> = tasks.iter().map(ask).collect();
-        let groups = solver.sample(&prompts, sampling, progress)?;
-        let tokens = sampled(&groups);
-        let judged = |(group, (_, task)): (&Group, &(usize, &Task))| {
-            group.rollouts.iter().map(|r| judge(task, &r.text)).collect()
-        };
-        Ok(Attempted { verdicts: groups.iter().zip(tasks).map(judged).collect(), tokens })
+        solver.answer(&prompts, sampling, progress)
     }
 
     /// Phase 2: candidates become tasks, and every drop is counted.
@@ -325,7 +342,7 @@ impl<'a> SelfPlay<'a> {
         &self,
         iteration: usize,
         generator: &Sampler,
-        solver: &Sampler,
+        cast: Cast<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Candidate>> {
         let (config, data) = (self.config, &self.config.dataset);
@@ -381,14 +398,17 @@ impl<'a> SelfPlay<'a> {
                 observer.advance(done, "");
                 !observer.stopped()
             };
-            self.attempt(&tasks, solver, &sampling, data.samples, stream.child("attempts"), &mut progress)?
+            let stream = stream.child("attempts");
+            self.attempt(&tasks, cast.verifier, &sampling, data.samples, stream, &mut progress)?
         };
         if observer.stopped() {
             return Ok(Vec::new());
         }
-        for (candidate, verdicts) in pool.candidates.iter_mut().zip(&attempted.verdicts) {
-            candidate.attempts = solved(verdicts);
-            candidate.weakest_call = weakest_call(verdicts);
+        let mut tab = Tab::default();
+        for (candidate, answers) in pool.candidates.iter_mut().zip(&tab.book(attempted)?) {
+            let verdicts = verdicts(&candidate.task, answers);
+            candidate.attempts = solved(&verdicts);
+            candidate.weakest_call = weakest_call(&verdicts);
         }
         pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
         let selection = data.selection();
@@ -409,6 +429,7 @@ impl<'a> SelfPlay<'a> {
             iteration,
             funnel: pool.funnel,
             contaminated,
+            unknown: tab.unknown,
             tasks: tasks.len(),
             success_rate: mean(&rates).unwrap_or(0.0),
             domains,
@@ -526,6 +547,7 @@ impl<'a> SelfPlay<'a> {
             reward: mean(&scored.iter().filter_map(|r| r.total()).collect::<Vec<_>>()).unwrap_or(0.0),
             reward_terms: terms,
             unscorable: rewards.len() - scored.len(),
+            unknown: round.unknown.clone(),
             success_rate: mean(&round.rates),
             zero_variance: counts.flat_share(),
             resampled: round.resampled,
@@ -591,21 +613,25 @@ struct Probed {
     curriculum: Curriculum,
 }
 
-/// What became of the solver's answers to some tasks.
-struct Attempted {
-    verdicts: Vec<Vec<Verdict>>,
-    tokens: usize,
+/// What became of the answers to a task. One that did not come is unknown.
+fn verdicts(task: &Task, answers: &[Option<String>]) -> Vec<Option<Verdict>> {
+    answers.iter().map(|text| text.as_ref().map(|text| judge(task, text))).collect()
 }
 
 /// How many of the answers to a task solve it.
-fn solved(verdicts: &[Verdict]) -> Attempts {
-    verdicts.iter().map(|verdict| Some(verdict.solved)).collect()
+fn solved(verdicts: &[Option<Verdict>]) -> Attempts {
+    verdicts.iter().map(|verdict| verdict.as_ref().map(|verdict| verdict.solved)).collect()
 }
 
 /// How many of the answers hold the gold call that the fewest of them hold.
-fn weakest_call(verdicts: &[Verdict]) -> Attempts {
-    let n_calls = verdicts.first().map_or(0, |verdict| verdict.held.len());
-    let of = |call: usize| verdicts.iter().map(|verdict| Some(verdict.held[call])).collect::<Attempts>();
+fn weakest_call(verdicts: &[Option<Verdict>]) -> Attempts {
+    let n_calls = verdicts.iter().flatten().next().map_or(0, |verdict| verdict.held.len());
+    let of = |call: usize| {
+        verdicts
+            .iter()
+            .map(|verdict| verdict.as_ref().map(|verdict| verdict.held[call]))
+            .collect::<Attempts>()
+    };
     (0..n_calls).map(of).min_by_key(|attempts| attempts.solved()).unwrap_or_default()
 }
 
@@ -640,16 +666,19 @@ mod tests {
             [&a, &b].map(|call| ToolSpec::new(&call.name, "Tell it.", Default::default(), &[])).to_vec();
         let task = Task { question: "Which day, what time?".into(), tools, gold: vec![a.clone(), b.clone()] };
         let answer = |calls: &[&ToolCall]| {
-            wire::solver::write("both", &calls.iter().map(|c| (*c).clone()).collect::<Vec<_>>())
+            Some(wire::solver::write("both", &calls.iter().map(|c| (*c).clone()).collect::<Vec<_>>()))
         };
-        let answers = [answer(&[&a]), answer(&[&a]), answer(&[&b]), "nothing".to_owned()];
-        let verdicts = |answers: [String; 4]| answers.map(|text| judge(&task, &text));
+        let answers = [answer(&[&a]), answer(&[&a]), answer(&[&b]), Some("nothing".to_owned())];
         let of = |solved| Attempts::new(solved, 4).unwrap();
-        let half = verdicts(answers);
+        let half = verdicts(&task, &answers);
         assert_eq!((solved(&half), weakest_call(&half)), (of(0), of(1)));
         let right = [answer(&[&b, &a]), answer(&[&a, &a]), answer(&[&a, &b]), answer(&[&b])];
-        let right = verdicts(right);
+        let right = verdicts(&task, &right);
         assert_eq!((solved(&right), weakest_call(&right)), (of(2), of(3)));
+        let late = verdicts(&task, &[None, answer(&[&a, &b]), None, None]);
+        let one = Attempts::new(1, 1).unwrap();
+        assert_eq!((solved(&late), weakest_call(&late)), (one, one), "unknown is not wrong");
+        assert_eq!(solved(&verdicts(&task, &[None, None])).rate(), None);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use toolr0_curriculum::Guard;
 use toolr0_curriculum::guard::Hit;
+use toolr0_curriculum::{Drops, Guard};
 use toolr0_model::rng::Stream;
 use toolr0_rl::exam::pass_at;
 use toolr0_rl::selfplay::{Iteration, Observer, Phase, Record};
@@ -16,6 +16,7 @@ use toolr0_rl::{RunConfig, Sampler, SelfPlay};
 use crate::args::{Global, Selfplay};
 use crate::bench;
 use crate::config::{self, Setup};
+use crate::endpoint::Endpoint;
 use crate::model::{self, EMBEDDED};
 use crate::plan::{self, Plan};
 use crate::report::{ExamResult, RunResult, exam_table};
@@ -27,7 +28,7 @@ use crate::ui::{Screen, out};
 pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     let clock = Instant::now();
     let (source, text) = config::read(args.config.as_deref().unwrap_or(config::DEFAULT))?;
-    let Setup { model, run } = config::resolve(&source, &text, &args.set, args.seed)?;
+    let Setup { model, run } = config::resolve(&source, &text, &sets(args), args.seed)?;
     let model = args.model.clone().or(model).unwrap_or_else(|| EMBEDDED.to_owned());
     let path = args.out.clone().unwrap_or_else(|| RunDir::next_free(run.seed));
     RunDir::refuse_taken(&path)?;
@@ -44,9 +45,14 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     }
     let checkpoint = model::load(&model, &screen)?;
     let questions = args.questions.draw(run.exam.items);
-    let guard = guard(&args.guard, &screen)?;
+    let guard = guard(&run.dataset.guard, &screen)?;
+    let outside = run.endpoint.as_ref().map(Endpoint::connect).transpose()?;
     let game = SelfPlay::new(&run, &checkpoint, &questions)?;
-    let game = if guard.is_empty() { game } else { game.guarded(&guard) };
+    let game = if run.dataset.guard.is_empty() { game } else { game.guarded(&guard) };
+    let game = match (&outside, &run.endpoint) {
+        (Some(outside), Some(endpoint)) => game.assisted(outside, &endpoint.roles),
+        _ => game,
+    };
     let stop = Stop::listen()?;
     let dir = RunDir::create(&path)?;
     dir.text("config.yaml", &config::to_yaml(&model, &run)?)?;
@@ -73,7 +79,15 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
 
     let iterations = run.selfplay.iterations;
     let dir = std::cell::RefCell::new(dir);
-    let mut watcher = Watcher { screen, log, stop, dir: &dir, iterations, shown: Shown::default() };
+    let mut watcher = Watcher {
+        screen,
+        log,
+        stop,
+        dir: &dir,
+        iterations,
+        shown: Shown::default(),
+        unknown: Drops::default(),
+    };
     let mut keep = |iteration: &Iteration<'_>| {
         let dir = dir.borrow();
         let folder = format!("iteration-{}", iteration.number);
@@ -93,7 +107,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         Ok(())
     };
     let ended = game.run(&mut watcher, &mut keep);
-    let Watcher { mut screen, .. } = watcher;
+    let Watcher { mut screen, unknown, .. } = watcher;
     screen.end();
     let dir_text = path.display().to_string();
     let kept = dir.borrow().is_kept();
@@ -123,6 +137,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         exam: ExamResult::new(&outcome.exams, headroom),
         questions: args.questions,
         guarded: guard.len(),
+        unknown,
     };
     dir.text("result.json", &format!("{}\n", serde_json::to_string_pretty(&result)?))?;
     if global.json {
@@ -130,6 +145,9 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     } else {
         let table = result.exam.as_ref().map_or_else(String::new, exam_table);
         out(&format!("{table}{:.1} s; models, tasks and metrics are in {dir_text}\n", result.seconds))?;
+    }
+    if let Some(outside) = outside.as_ref().filter(|_| !result.unknown.is_empty()) {
+        screen.warn(&outside.missed(&result.unknown));
     }
     if outcome.stopped {
         screen.warn(&format!(
@@ -139,6 +157,19 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The flags that are keys of the configuration as well, behind those of `--set`.
+fn sets(args: &Selfplay) -> Vec<String> {
+    let mut sets = args.set.clone();
+    sets.extend(args.endpoint.sets("endpoint."));
+    if !args.endpoint_roles.is_empty() {
+        sets.push(format!("endpoint.roles={}", json!(args.endpoint_roles)));
+    }
+    if !args.guard.is_empty() {
+        sets.push(format!("dataset.guard={}", json!(args.guard)));
+    }
+    sets
 }
 
 /// The questions of all suites that were given.
@@ -171,6 +202,8 @@ struct Watcher<'a> {
     dir: &'a std::cell::RefCell<RunDir>,
     iterations: usize,
     shown: Shown,
+    /// Answers that did not come from outside.
+    unknown: Drops,
 }
 
 /// Running means of a phase, the last steps counting most: a single step of a small batch says little.
@@ -223,8 +256,12 @@ impl Observer for Watcher<'_> {
         self.log.push(record)?;
         self.dir.borrow_mut().keep();
         match record {
-            Record::Step(step) => self.shown.add(step.reward, step.success_rate),
+            Record::Step(step) => {
+                self.unknown.merge(&step.unknown);
+                self.shown.add(step.reward, step.success_rate);
+            }
             Record::Dataset(data) => {
+                self.unknown.merge(&data.unknown);
                 self.screen.end();
                 let funnel = data.funnel.to_string();
                 funnel.lines().for_each(|line| self.screen.say(&format!("  {line}")));

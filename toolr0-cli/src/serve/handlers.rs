@@ -160,8 +160,10 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 fn begin(server: &Server, asked: &Asked, seed: Option<i64>) -> Result<Talk, String> {
     let text = server.template.render(&asked.prompt.messages, None, true, &Default::default());
     let text = text.map_err(|error| format!("the chat template refuses `messages`: {error}"))?;
-    let prompt =
-        server.tokenizer.encode(&format!("{text}{}", asked.forced)).map_err(|error| error.to_string())?;
+    let prompt = server
+        .tokenizer
+        .encode(&format!("{text}{}", asked.forced.text))
+        .map_err(|error| error.to_string())?;
     let room = server.max_position.saturating_sub(prompt.len());
     if room == 0 {
         let (length, most) = (prompt.len(), server.max_position);
@@ -177,9 +179,10 @@ fn begin(server: &Server, asked: &Asked, seed: Option<i64>) -> Result<Talk, Stri
     let sampling = SamplingConfig {
         temperature: asked.temperature,
         top_p: asked.top_p,
+        top_k: asked.top_k,
+        min_p: asked.min_p,
         max_new_tokens: asked.max_tokens.unwrap_or(room).min(room),
         stop,
-        ..SamplingConfig::default()
     };
     sampling.validate().map_err(|error| error.to_string())?;
     server.metrics.prompt_tokens.fetch_add(prompt.len(), Ordering::Relaxed);
@@ -238,12 +241,13 @@ impl Talk {
         };
         let drawn = server.tokenizer.decode(said, true).unwrap_or_default();
         let end = asked.stops.iter().filter_map(|stop| drawn.find(stop.as_str())).min();
-        format!("{}{}", asked.forced, &drawn[..end.unwrap_or(drawn.len())])
+        format!("{}{}", asked.forced.text, &drawn[..end.unwrap_or(drawn.len())])
     }
 
     fn message(&self, i: usize, server: &Server, asked: &Asked) -> (Value, &'static str) {
         let cut = self.choices[i].finish == Some(Finish::Length);
-        message(&self.text(i, server, asked), asked.tools, cut, &format!("{}_{i}", self.id))
+        let id = format!("{}_{i}", self.id);
+        message(&self.text(i, server, asked), asked.tools, &asked.forced, cut, &id)
     }
 
     fn logprobs(&self, i: usize, from: usize, server: &Server, asked: &Asked) -> Value {
@@ -308,7 +312,11 @@ impl Talk {
                 }
                 let _ = to.send("data: [DONE]\n\n".to_owned()).await;
             };
-            let _ = tokio::time::timeout_at(deadline, send).await;
+            if tokio::time::timeout_at(deadline, send).await.is_err() {
+                // A stream that only ended would look whole; a reader that is too slow is not waited for.
+                let late = error("timeout", "the answer was not whole in time");
+                let _ = to.try_send(format!("data: {late}\n\n"));
+            }
         });
         let mut response = Response::new(Body::from_stream(Pieces(pieces)));
         response.headers_mut().insert(CONTENT_TYPE, "text/event-stream".parse().expect("a constant"));

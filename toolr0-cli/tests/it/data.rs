@@ -57,9 +57,10 @@ fn a_run_is_inspected_exported_and_learned_from() {
     let again = run(home, &["export", "r", "--out", "m.jsonl"]);
     assert!(!again.status.success() && stderr(&again).contains("m.jsonl exists already"));
 
-    // The same tasks in both forms make the same model, bit for bit.
+    // Tool-R0, then fine-tuning on a file: the same tasks in both forms make the same model, bit for bit.
     for (data, out) in [("m.jsonl", "a"), ("r/iteration-1/tasks.jsonl", "b")] {
         let more = ["--epochs", "4", "--learning-rate", "1e-3", "--batch-tokens", "1024", "--json"];
+        let more = [&["--model", "r/solver"], &more[..]].concat();
         let result = last_json(&succeed(home, &[&["sft", "--data", data, "--out", out][..], &more].concat()));
         assert_eq!(result["examples"], tasks.len());
         assert!(result["last_loss"].as_f64() < result["first_loss"].as_f64(), "{result}");
@@ -67,6 +68,20 @@ fn a_run_is_inspected_exported_and_learned_from() {
     let weights = |dir: &str| std::fs::read(home.join(dir).join("model.safetensors")).unwrap();
     assert!(weights("a") == weights("b") && weights("a") != weights("r/solver"));
     Checkpoint::load(&home.join("a")).unwrap();
+    let few = [
+        "eval",
+        "--limit",
+        "2",
+        "--max-new-tokens",
+        "16",
+        "--json",
+        "--compare",
+        "embedded",
+        "r/solver",
+        "a",
+    ];
+    let compared = last_json(&succeed(home, &few));
+    assert_eq!(compared["comparisons"].as_array().map(Vec::len), Some(2), "{compared}");
 }
 
 #[test]

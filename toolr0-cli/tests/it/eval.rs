@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{last_json, names, run, stderr, stdout, succeed, tiny};
 
 /// Seven questions of two splits, made by hand.
-fn bench(home: &Path) {
+pub(crate) fn bench(home: &Path) {
     std::fs::create_dir_all(home.join("bench/b")).unwrap();
     for (split, n) in [("s", 4), ("t", 3)] {
         let item = |i: usize| {
@@ -22,16 +22,16 @@ fn bench(home: &Path) {
     }
 }
 
-const EVAL: [&str; 6] = ["eval", "--bench", "bench", "--max-new-tokens", "64", "--json"];
+pub(crate) const EVAL: [&str; 6] = ["eval", "--bench", "bench", "--max-new-tokens", "64", "--json"];
 
 #[track_caller]
-fn eval(home: &Path, more: &[&str]) -> Value {
+pub(crate) fn eval(home: &Path, more: &[&str]) -> Value {
     let mut result = last_json(&succeed(home, &[EVAL.as_slice(), more].concat()));
     result.as_object_mut().unwrap().remove("seconds");
     result
 }
 
-fn answers(path: &Path) -> Vec<Value> {
+pub(crate) fn answers(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

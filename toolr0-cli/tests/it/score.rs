@@ -204,4 +204,23 @@ fn a_model_is_evaluated_on_benchmark_questions() {
         &["eval", "--questions", "dev", "--limit", "3", "--max-new-tokens", "8", "--json"],
     ));
     assert_eq!((&dev["splits"][0]["split"], &dev["items"]), (&json!("dev"), &json!(3)));
+
+    // An answer that breaks the types of its own tool is named and counted, and asked all the same or the end.
+    let good = std::fs::read_to_string(home.path().join("bench/b/s.jsonl")).unwrap();
+    let good = good.lines().next().unwrap();
+    std::fs::create_dir_all(home.path().join("typed/b")).unwrap();
+    let lines =
+        format!("{good}\n{}\n", good.replace("\"one\"", "\"odd\"").replace("{\"n\":2}", "{\"n\":\"many\"}"));
+    std::fs::write(home.path().join("typed/b/s.jsonl"), lines).unwrap();
+    let args = ["eval", "--bench", "typed", "--max-new-tokens", "8", "--json"];
+    let output = run(home.path(), &args);
+    let result = crate::last_json(stdout(&output));
+    assert_eq!(
+        (&result["items"], &result["mistyped_answers"], &result["bad_lines"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
+    let named = "s.jsonl, line 2: `n` is \"many\", expected integer";
+    assert!(stderr(&output).contains(named), "{}", stderr(&output));
+    let strict = run(home.path(), &[&args[..], &["--bad-lines", "stop"]].concat());
+    assert!(!strict.status.success() && stderr(&strict).contains(named), "{}", stderr(&strict));
 }

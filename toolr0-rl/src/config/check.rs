@@ -2,7 +2,7 @@
 
 use toolr0_model::LoraConfig;
 
-use super::{Overlong, RunConfig};
+use super::{EndpointConfig, Overlong, RunConfig};
 use crate::advantage::Estimator;
 use crate::error::{Error, Result};
 use crate::shaping::overlong_punishment;
@@ -64,6 +64,7 @@ impl RunConfig {
             }
         }
         self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
+        self.endpoint.as_ref().map_or(Ok(()), EndpointConfig::check)?;
         self.rl.advantage.check()?;
         self.check_steps()?;
         self.check_reward()?;

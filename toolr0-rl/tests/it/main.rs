@@ -6,6 +6,7 @@ mod gradients;
 mod grpo_loss;
 mod lora;
 mod options;
+mod outside;
 mod run_options;
 mod selfplay;
 mod update;

@@ -55,7 +55,7 @@ fn phrases() -> Vec<String> {
     phrases
 }
 
-fn base(template: &str) -> Checkpoint {
+pub(crate) fn base(template: &str) -> Checkpoint {
     crate::tiny(&phrases(), 11.0, template)
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn rl() -> RlConfig {
     RlConfig { learning_rate: 3e-3, micro_batch_tokens: 2048, max_rows: 16, ..RlConfig::default() }
 }
 
-fn config() -> RunConfig {
+pub(crate) fn config() -> RunConfig {
     let rollout =
         |prompts| RolloutConfig { prompts, group_size: 4, learning_rate: None, sampling: sampling(1.0, 6) };
     let mut config = RunConfig {
@@ -113,14 +113,14 @@ fn config() -> RunConfig {
 
 /// Keeps the records; asks to stop after so many of them.
 #[derive(Default)]
-struct Log {
-    records: Vec<Record>,
+pub(crate) struct Log {
+    pub(crate) records: Vec<Record>,
     phases: Vec<(Phase, usize)>,
     stop_after: Option<usize>,
 }
 
 impl Log {
-    fn steps(&self) -> Vec<&StepReport> {
+    pub(crate) fn steps(&self) -> Vec<&StepReport> {
         self.records
             .iter()
             .filter_map(|r| if let Record::Step(step) = r { Some(&**step) } else { None })
@@ -128,7 +128,7 @@ impl Log {
     }
 
     /// The records without what the clock says.
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let line = |record: &Record| {
             let mut line = serde_json::to_value(record).unwrap();
             for key in ["seconds", "tokens_per_second"] {

@@ -12,6 +12,7 @@ use toolr0_reward::ast::Scores;
 use toolr0_reward::{CallErrors, Fault};
 use toolr0_tools::{Prompt, ToolCall};
 
+use crate::endpoint::Endpoint;
 use crate::run_dir::Log;
 
 /// One line.
@@ -107,6 +108,12 @@ impl Answers {
             format!("{n} lines of {path} are of other models, questions or settings, and were left out")
         })
     }
+}
+
+/// A name for what a served model answers under these settings: where it is and what it is called stand for its weights.
+pub(super) fn outside_fingerprint(endpoint: &Endpoint, settings: &serde_json::Value) -> String {
+    let name = format!("{} {} {settings}", endpoint.url(), endpoint.model());
+    hex(&Sha256::digest(name))
 }
 
 /// A name for what a model answers under these settings. Of each tensor the first values count: training moves all.

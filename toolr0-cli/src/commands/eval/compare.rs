@@ -73,7 +73,7 @@ pub(super) fn comparison_table(rows: &[Comparison]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::eval::sheet::Unasked;
+    use crate::commands::eval::sheet::{Faulty, Unasked};
     use toolr0_reward::CallErrors;
     use toolr0_reward::question::Mark;
 
@@ -82,7 +82,7 @@ mod tests {
             vec![Mark { solved, fault: None, calls: None, errors: CallErrors::default(), scores: None }]
         };
         let marks: Vec<_> = solved.iter().map(mark).collect();
-        Sheet::new("a", "b", &marks, 1, Unasked::default(), 0)
+        Sheet::new("a", "b", &marks, 1, Unasked::default(), Faulty::default())
     }
 
     #[test]

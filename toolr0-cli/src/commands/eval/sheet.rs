@@ -43,8 +43,8 @@ pub(super) struct Sheet {
     pub(super) pass_at: BTreeMap<usize, f64>,
     pub(super) errors: ErrorCounts,
     pub(super) unasked: Unasked,
-    /// Lines of the file that are no question.
-    pub(super) bad_lines: usize,
+    #[serde(flatten)]
+    pub(super) faulty: Faulty,
     /// Share of right answers to each question, in their order.
     #[serde(skip)]
     pub(super) shares: Vec<f64>,
@@ -52,13 +52,24 @@ pub(super) struct Sheet {
     tally: Tally,
 }
 
-/// Questions that were not asked; they count as not solved.
+/// What is wrong with the file of questions.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Faulty {
+    /// Lines that are no question.
+    pub(super) bad_lines: usize,
+    /// Questions whose answer is of other types than its tool says; asked all the same.
+    pub(super) mistyped_answers: usize,
+}
+
+/// Questions without an answer.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Unasked {
-    /// The prompt is longer than the model's positions.
+    /// The prompt is longer than the model's positions: not asked, and not solved.
     pub(super) prompt_too_long: usize,
-    /// The chat template refuses the conversation.
+    /// The chat template refuses the conversation: not asked, and not solved.
     pub(super) template_refused: usize,
+    /// Asked, and an answer did not come: left out of every share and of `items`.
+    pub(super) unanswered: usize,
 }
 
 /// Why a question was not asked.
@@ -78,22 +89,24 @@ impl Unasked {
 }
 
 impl Sheet {
-    /// `marks`: the answers to each question.
+    /// `marks`: the answers to each question; one with fewer than `samples` is left out.
     pub(super) fn new(
         suite: &str,
         split: &str,
         marks: &[Vec<Mark>],
         samples: usize,
-        unasked: Unasked,
-        bad_lines: usize,
+        mut unasked: Unasked,
+        faulty: Faulty,
     ) -> Self {
         let mut tally = Tally::default();
-        marks.iter().flatten().for_each(|mark| tally.add(mark));
+        let whole: Vec<&Vec<Mark>> = marks.iter().filter(|of_one| of_one.len() == samples).collect();
+        unasked.unanswered = marks.len() - whole.len();
+        whole.iter().copied().flatten().for_each(|mark| tally.add(mark));
         let share = |of_one: &Vec<Mark>| {
             of_one.iter().filter(|mark| mark.solved).count() as f64 / samples.max(1) as f64
         };
-        let shares = marks.iter().map(share).collect();
-        Self::of(suite, split, tally, shares, samples, unasked, bad_lines)
+        let shares = whole.into_iter().map(share).collect();
+        Self::of(suite, split, tally, shares, samples, unasked, faulty)
     }
 
     fn of(
@@ -103,7 +116,7 @@ impl Sheet {
         shares: Vec<f64>,
         samples: usize,
         unasked: Unasked,
-        bad_lines: usize,
+        faulty: Faulty,
     ) -> Self {
         let (interval, pass_at) = match samples {
             0 | 1 => (tally.interval(), BTreeMap::new()),
@@ -127,7 +140,7 @@ impl Sheet {
             pass_at,
             errors: tally.errors,
             unasked,
-            bad_lines,
+            faulty,
             shares,
             tally,
         }
@@ -135,7 +148,7 @@ impl Sheet {
 
     /// All splits as one. BFCL's rule and Hammer's F1 stand for their own suites alone, so the sum has none.
     pub(super) fn sum(sheets: &[Self]) -> Self {
-        let (mut tally, mut unasked) = (Tally::default(), Unasked::default());
+        let (mut tally, mut unasked, mut faulty) = (Tally::default(), Unasked::default(), Faulty::default());
         for sheet in sheets {
             tally.answers += sheet.tally.answers;
             tally.solved += sheet.tally.solved;
@@ -143,11 +156,13 @@ impl Sheet {
             tally.errors += sheet.errors;
             unasked.prompt_too_long += sheet.unasked.prompt_too_long;
             unasked.template_refused += sheet.unasked.template_refused;
+            unasked.unanswered += sheet.unasked.unanswered;
+            faulty.bad_lines += sheet.faulty.bad_lines;
+            faulty.mistyped_answers += sheet.faulty.mistyped_answers;
         }
         let shares = sheets.iter().flat_map(|sheet| sheet.shares.iter().copied()).collect();
         let samples = sheets.first().map_or(1, |sheet| sheet.samples);
-        let bad_lines = sheets.iter().map(|sheet| sheet.bad_lines).sum();
-        Self::of("all", "", tally, shares, samples, unasked, bad_lines)
+        Self::of("all", "", tally, shares, samples, unasked, faulty)
     }
 
     /// How it is called in tables.
@@ -209,8 +224,16 @@ pub(super) fn table(sheets: &[Sheet]) -> String {
         kinds.iter().filter(|(_, n)| 0 < *n).map(|(kind, n)| format!("{kind} {n}")).collect();
     let wrong = if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") };
     let _ = writeln!(text, "wrong answers by kind: {wrong}");
-    if 0 < all.bad_lines {
-        let _ = writeln!(text, "lines that are no question: {}", all.bad_lines);
+    if 0 < unasked.unanswered {
+        let _ = writeln!(text, "questions without an answer, left out: {}", unasked.unanswered);
+    }
+    if 0 < all.faulty.mistyped_answers {
+        let n = all.faulty.mistyped_answers;
+        let _ =
+            writeln!(text, "questions whose answer has other types than its tool, asked all the same: {n}");
+    }
+    if 0 < all.faulty.bad_lines {
+        let _ = writeln!(text, "lines that are no question: {}", all.faulty.bad_lines);
     }
     text
 }
@@ -228,18 +251,37 @@ mod tests {
     #[test]
     fn a_table_says_what_went_wrong() {
         let marks = [true, false, false, false].map(|solved| vec![mark(solved)]);
-        let text = table(&[Sheet::new("a", "b", &marks, 1, Unasked::default(), 2)]);
+        let text = table(&[Sheet::new(
+            "a",
+            "b",
+            &marks,
+            1,
+            Unasked::default(),
+            Faulty { bad_lines: 2, mistyped_answers: 1 },
+        )]);
         assert!(
-            text.contains("25.0 %") && text.contains("unreadable 3\n") && text.contains("question: 2"),
+            text.contains("25.0 %")
+                && text.contains("unreadable 3\n")
+                && text.contains("question: 2")
+                && text.contains("all the same: 1"),
             "{text}"
         );
         assert!(!text.contains("pass@"));
     }
 
     #[test]
+    fn a_question_without_an_answer_is_neither_right_nor_wrong() {
+        let marks = [vec![mark(true)], vec![], vec![mark(false)]];
+        let sheet = Sheet::new("a", "b", &marks, 1, Unasked::default(), Faulty::default());
+        assert_eq!((sheet.items, sheet.solved, sheet.accuracy, sheet.unasked.unanswered), (2, 1, 0.5, 1));
+        let text = table(&[sheet.clone(), sheet]);
+        assert!(text.contains("left out: 2") && text.contains("50.0 %"), "{text}");
+    }
+
+    #[test]
     fn several_answers_give_pass_at_k() {
         let marks = [[true, true, false, false], [false; 4]].map(|of_one| of_one.map(mark).to_vec());
-        let sheet = Sheet::new("a", "b", &marks, 4, Unasked::default(), 0);
+        let sheet = Sheet::new("a", "b", &marks, 4, Unasked::default(), Faulty::default());
         assert_eq!((sheet.items, sheet.solved, sheet.accuracy), (2, 2, 0.25));
         let want = [(1, 0.25), (2, (1.0 - 1.0 / 6.0) / 2.0), (4, 0.5)];
         assert!(

@@ -1,0 +1,111 @@
+//! Who answers prompts where the text of an answer is all that is needed: probing, verification, judging, measuring.
+//!
+//! A policy in this process does ([`Sampler`]), or somebody outside of it. Rollouts that are trained on are no answers:
+//! their token ids and log-probabilities are recorded where they are drawn, and only the sampler records them.
+
+use std::fmt;
+
+use toolr0_curriculum::Drops;
+use toolr0_model::SamplingConfig;
+use toolr0_model::rng::Stream;
+use toolr0_tools::Prompt;
+
+use crate::config::EndpointRole;
+use crate::error::{Error, Result};
+use crate::policy::Sampler;
+
+/// Answers to some prompts.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// One text for each stream of each prompt, in order. `None` is an answer that did not come: it is unknown, which is
+    /// neither right nor wrong.
+    pub texts: Vec<Vec<Option<String>>>,
+    /// Tokens that were drawn, as far as it was told.
+    pub tokens: usize,
+    /// Why answers did not come, counted.
+    pub unknown: Drops,
+    /// Why no further answer is to be had, if so. What came before is in `texts`.
+    pub ended: Option<Error>,
+}
+
+/// Who answers prompts.
+pub trait Answerer: fmt::Debug {
+    /// One answer for each stream of each prompt. `progress` is called with the number of answers so far; where it returns
+    /// `false`, what is missing is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// If nothing could be asked at all. A failure on the way is [`Answers::ended`].
+    fn answer(
+        &self,
+        prompts: &[(Prompt, Vec<Stream>)],
+        sampling: &SamplingConfig,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Answers>;
+}
+
+impl Answerer for Sampler {
+    fn answer(
+        &self,
+        prompts: &[(Prompt, Vec<Stream>)],
+        sampling: &SamplingConfig,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Answers> {
+        let mut answers = Answers::default();
+        for group in self.sample(prompts, sampling, progress)? {
+            answers.tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
+            answers.texts.push(group.rollouts.into_iter().map(|rollout| Some(rollout.text)).collect());
+        }
+        Ok(answers)
+    }
+}
+
+/// Who plays the frozen solver, by what is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cast<'a> {
+    /// Measures how hard the generator's tasks are.
+    pub(crate) prober: &'a dyn Answerer,
+    /// Says whether candidates are sound.
+    pub(crate) verifier: &'a dyn Answerer,
+    /// Rates tasks.
+    pub(crate) judge: &'a dyn Answerer,
+}
+
+impl<'a> Cast<'a> {
+    /// `own` for everything, but for the roles of somebody outside.
+    pub(crate) fn new(own: &'a dyn Answerer, outside: Option<(&'a dyn Answerer, &[EndpointRole])>) -> Self {
+        let mut cast = Self { prober: own, verifier: own, judge: own };
+        let Some((outside, roles)) = outside else { return cast };
+        for role in roles {
+            match role {
+                EndpointRole::Solver => (cast.prober, cast.verifier) = (outside, outside),
+                EndpointRole::Teacher => cast.verifier = outside,
+                EndpointRole::Judge => cast.judge = outside,
+            }
+        }
+        cast
+    }
+}
+
+/// What answers cost, and which of them did not come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tab {
+    /// Tokens.
+    pub(crate) tokens: usize,
+    /// Why answers are unknown, counted.
+    pub(crate) unknown: Drops,
+}
+
+impl Tab {
+    /// Books answers, and hands out their texts.
+    ///
+    /// # Errors
+    ///
+    /// What ended the answering, if something did.
+    pub(crate) fn book(&mut self, answers: Answers) -> Result<Vec<Vec<Option<String>>>> {
+        let Answers { texts, tokens, unknown, ended } = answers;
+        self.tokens += tokens;
+        self.unknown.merge(&unknown);
+        ended.map_or(Ok(texts), Err)
+    }
+}
