@@ -1,6 +1,7 @@
 //! The crate through its public API: one module per subject.
 
 mod advantage;
+mod cuda;
 mod gradients;
 mod grpo_loss;
 mod lora;
