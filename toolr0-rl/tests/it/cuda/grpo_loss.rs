@@ -283,7 +283,7 @@ fn check_case(runner: &dyn Runner, name: &str, case: &Case, config: &GrpoConfig)
     // A chunk that begins in the middle of a sequence: the same bits.
     let from = 1;
     for (gradient, losses, _) in case.loss(runner, config, &constants, &sequences, from)? {
-        let aligned = case.v * case.element.size() % 16 == 0;
+        let aligned = (case.v * case.element.size()).is_multiple_of(16);
         if losses.len() + from != whole[0].1.len() || aligned && gradient[..] != whole[0].0[from * case.v..] {
             return Err(format!("{name}: chunks have other bits than the whole"));
         }
