@@ -44,6 +44,20 @@ pub(crate) struct Global {
     /// Worker threads; all processors if left out. Changes the time, never a result
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// Where the network runs; `auto` takes the CPU where nothing else can be had, and says so
+    #[arg(long, global = true, value_enum, default_value_t = Device::Auto)]
+    pub(crate) device: Device,
+}
+
+/// Where the network runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    /// The best there is
+    Auto,
+    /// The processor
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
 }
 
 /// The commands.
@@ -74,6 +88,22 @@ pub(crate) enum Command {
     Configs(Configs),
     /// Print the completions of a shell
     Completions(Completions),
+}
+
+impl Command {
+    /// Whether a network runs in it, so that where it does matters.
+    pub(crate) fn computes(&self) -> bool {
+        matches!(
+            self,
+            Self::Selfplay(_)
+                | Self::Eval(_)
+                | Self::Sft(_)
+                | Self::Chat(_)
+                | Self::Inspect(_)
+                | Self::Serve(_)
+                | Self::Bootstrap(_)
+        )
+    }
 }
 
 /// Flags of `selfplay`.

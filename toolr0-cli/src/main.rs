@@ -2,6 +2,7 @@
 //!
 //! - [`args`], [`config`]: what was asked for, checked once;
 //! - [`commands`]: one file a command;
+//! - [`device`]: where the network runs;
 //! - [`base`], [`bootstrap`](mod@bootstrap): the embedded base model, and how it is made;
 //! - [`model`], [`bench`](mod@bench), [`input`], [`endpoint`]: what is read, and who is asked;
 //! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
@@ -18,6 +19,7 @@ mod bench;
 mod bootstrap;
 mod commands;
 mod config;
+mod device;
 mod endpoint;
 mod import;
 mod input;
@@ -68,6 +70,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     if let Some(n) = global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(n));
         pool.build_global().context("failed to start the worker threads")?;
+    }
+    if cli.command.computes() {
+        device::settle(global)?;
     }
     match &cli.command {
         Command::Selfplay(args) => return commands::selfplay::run(args, global),

@@ -10,6 +10,7 @@
 //! reduced to a scalar (also [`LossType`]). Masked tokens are never read, so they may hold anything.
 
 mod config;
+mod constants;
 mod logits;
 mod stats;
 mod terms;
@@ -21,6 +22,7 @@ pub use config::{
     CispoClamp, CorrectionLevel, GrpoConfig, ImportanceCorrection, KlEstimator, LossType, OutOfBounds,
     RatioLevel,
 };
+pub use constants::Constants;
 pub use logits::{logits_gradient, logprob_and_entropy};
 pub use stats::{ClipStats, LossStats, Mismatch};
 pub use weights::entropy_threshold;
@@ -187,6 +189,36 @@ fn entropy_mask(config: &GrpoConfig, input: &LossInput<'_>) -> Vec<bool> {
     }
 }
 
+/// How summed token terms become the scalar: a row's are divided by `divisor`, and by its own loss tokens where the
+/// loss is a mean over rows of means over tokens.
+#[derive(Clone, Copy, Debug)]
+struct Reduction {
+    mean_over_row: bool,
+    divisor: f64,
+}
+
+impl GrpoConfig {
+    /// For a micro-batch of `rows` rows with `tokens` loss tokens.
+    fn reduction(&self, window: &Window, rows: usize, tokens: usize) -> Reduction {
+        let steps = self.accumulation_steps as f64;
+        let rows = window.rows.unwrap_or(rows as f64 * steps).max(1.0);
+        let all = tokens.max(1) as f64;
+        let divisor = match self.loss_type {
+            LossType::Grpo | LossType::Sapo | LossType::Gspo | LossType::Luspo => rows,
+            LossType::DrGrpo => {
+                let length = self.max_completion_length.expect("the checked config of dr_grpo has a length");
+                rows * length as f64
+            }
+            LossType::Bnpo => window.local_tokens.unwrap_or(all).max(1.0) * steps,
+            LossType::Dapo | LossType::Cispo | LossType::Vespo => {
+                window.tokens.unwrap_or(all * steps).max(1.0)
+            }
+        };
+        let mean_over_row = matches!(self.loss_type, LossType::Grpo | LossType::Sapo | LossType::Gspo);
+        Reduction { mean_over_row, divisor }
+    }
+}
+
 /// A micro-batch on its way to a scalar.
 struct Batch<'a> {
     config: &'a GrpoConfig,
@@ -205,24 +237,9 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// What a row's summed token terms are multiplied by; `n` is its number of loss tokens.
     fn row_scale(&self, n: usize) -> f64 {
-        let steps = self.config.accumulation_steps as f64;
-        let window = &self.input.window;
-        let rows = window.rows.unwrap_or(self.input.row_lens.len() as f64 * steps).max(1.0);
-        let n = n.max(1) as f64;
-        let all = self.tokens.max(1) as f64;
-        match self.config.loss_type {
-            LossType::Grpo | LossType::Sapo | LossType::Gspo => 1.0 / (n * rows),
-            LossType::Luspo => 1.0 / rows,
-            LossType::DrGrpo => {
-                let length =
-                    self.config.max_completion_length.expect("the checked config of dr_grpo has a length");
-                1.0 / (rows * length as f64)
-            }
-            LossType::Bnpo => 1.0 / (window.local_tokens.unwrap_or(all).max(1.0) * steps),
-            LossType::Dapo | LossType::Cispo | LossType::Vespo => {
-                1.0 / window.tokens.unwrap_or(all * steps).max(1.0)
-            }
-        }
+        let Reduction { mean_over_row, divisor } =
+            self.config.reduction(&self.input.window, self.input.row_lens.len(), self.tokens);
+        if mean_over_row { 1.0 / (n.max(1) as f64 * divisor) } else { 1.0 / divisor }
     }
 
     /// Adds one row, given the flat indices of its loss tokens.

@@ -30,6 +30,20 @@ pub struct Update {
     pub t: u64,
 }
 
+impl Update {
+    /// What a weight is multiplied by, and what the moments are, once their bias is corrected: decay, step, and one over
+    /// the root of the second moment's correction.
+    pub(crate) fn factors(&self) -> [f32; 3] {
+        let t = self.t as f64;
+        let decay = 1.0 - self.lr * self.weight_decay;
+        [
+            decay as f32,
+            (self.lr / (1.0 - self.beta1.powf(t))) as f32,
+            (1.0 / (1.0 - self.beta2.powf(t)).sqrt()) as f32,
+        ]
+    }
+}
+
 /// The definition, in `f64`: returns `(w, m, v)` after the update.
 pub fn reference(w: f64, g: f64, m: f64, v: f64, u: &Update) -> (f64, f64, f64) {
     let g = g * u.grad_scale;
@@ -46,9 +60,7 @@ pub fn reference(w: f64, g: f64, m: f64, v: f64, u: &Update) -> (f64, f64, f64) 
 /// If the lengths differ.
 pub fn cpu(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], u: &Update) {
     assert!(w.len() == g.len() && w.len() == m.len() && w.len() == v.len(), "one length for all");
-    let decay = (1.0 - u.lr * u.weight_decay) as f32;
-    let step = (u.lr / (1.0 - u.beta1.powf(u.t as f64))) as f32;
-    let root = (1.0 / (1.0 - u.beta2.powf(u.t as f64)).sqrt()) as f32;
+    let [decay, step, root] = u.factors();
     let (b1, b2, eps, scale) = (u.beta1 as f32, u.beta2 as f32, u.eps as f32, u.grad_scale as f32);
     let (c1, c2) = ((1.0 - u.beta1) as f32, (1.0 - u.beta2) as f32);
     let chunks = w.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));

@@ -41,6 +41,10 @@ pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], temperatu
     if let Some(y) = targets.iter().find(|y| v <= **y as usize) {
         candle_core::bail!("target {y} is outside the vocabulary of {v}");
     }
+    #[cfg(feature = "candle-cuda")]
+    if hidden.device().is_cuda() {
+        return super::cuda::ops::token_logprobs(hidden, head, targets, temperature);
+    }
     if !hidden.device().is_cpu() {
         return composed(hidden, head, targets, temperature);
     }

@@ -2,6 +2,7 @@
 
 mod advantage;
 mod corrections;
+mod cuda;
 mod gradients;
 mod grpo_loss;
 mod lora;
