@@ -20,7 +20,7 @@ import urllib.request
 import transformers
 
 PORT = 8019
-QUESTIONS = 30
+QUESTIONS = 20
 # Every phase once, with batches that a CPU can serve.
 RUN = {
     "selfplay.iterations": 1, "selfplay.generator_steps": 1, "selfplay.solver_steps": 2,
