@@ -65,6 +65,10 @@ pub(crate) enum Device {
 pub(crate) enum Command {
     /// Train a generator and a solver against each other, and measure the solver
     Selfplay(Selfplay),
+    /// Run a grid of configurations with several seeds, and compare them
+    Ablate(Ablate),
+    /// Let every iteration's solver try the tasks of every iteration's generator
+    Crossplay(Crossplay),
     /// Measure a model on the exam or on benchmark questions
     Eval(Eval),
     /// Work with benchmark files
@@ -78,6 +82,12 @@ pub(crate) enum Command {
     Chat(Chat),
     /// Look into a run directory
     Inspect(Inspect),
+    /// Write the report of a run, one HTML file, again
+    Report(Report),
+    /// Watch a run in the terminal
+    Watch(Watch),
+    /// Write the charts of a run as SVG, for papers
+    Figures(Figures),
     /// Serve a model behind OpenAI's interface
     Serve(Serve),
     /// Score completions of a file by the rewards of one role
@@ -88,6 +98,8 @@ pub(crate) enum Command {
     Configs(Configs),
     /// Print the completions of a shell
     Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
 }
 
 impl Command {
@@ -153,6 +165,56 @@ pub(crate) struct Selfplay {
     /// Print the resolved configuration and a plan, and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Flags of `ablate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 ablate benchmarks/ablations/table3.yaml --seeds 3
+  toolr0 ablate sweep.yaml --seeds 1 --out sweeps/try
+
+A sweep is `config: nano`, perhaps `model`, `set: {KEY: VALUE}` for all cells, `cells: {NAME: {KEY: VALUE}}` and `grid: {KEY:
+[VALUE, ..]}`. Each run lies in OUT/CELL/seed-N. Called again, it goes on where it was ended; a run that fails is named and does
+not stop the others. Cells are compared with the first.")]
+pub(crate) struct Ablate {
+    /// The sweep
+    #[arg(value_name = "SWEEP.yaml")]
+    pub(crate) sweep: PathBuf,
+    /// Every cell is run with the seeds 1 to N
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) seeds: u32,
+    /// Where the runs, the table and the figure go; `sweeps/SWEEP` if left out
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Which held-out set is the exam: choose settings on `dev`, and report `exam`
+    #[arg(long, value_enum, default_value_t = HeldOut::Exam)]
+    pub(crate) questions: HeldOut,
+}
+
+/// Flags of `crossplay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  toolr0 selfplay --keep-iterations --out runs/kept
+  toolr0 crossplay runs/kept
+
+Written into the run are crossplay.json and crossplay.svg. All generators are asked for the same specifications.")]
+pub(crate) struct Crossplay {
+    /// The run directory, of a run with --keep-iterations
+    pub(crate) run: PathBuf,
+    /// Completions drawn from each generator
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) candidates: u32,
+    /// Sound tasks of each that are tried, at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tasks: u32,
+    /// Answers of each solver to each task
+    #[arg(long, value_name = "K", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) samples: u32,
+    /// Where the random numbers come from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 /// Flags of `eval`.
@@ -431,6 +493,56 @@ pub(crate) struct Inspect {
     pub(crate) samples: u32,
 }
 
+/// Flags of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 report runs/0-1                  writes runs/0-1/report.html
+  toolr0 report runs/0-1 --out page.html
+
+The run may be unfinished, or of an older version: what it did not record is left out.")]
+pub(crate) struct Report {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// The file, which is replaced; `report.html` in the run directory if left out
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Flags of `watch`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 watch runs/0-1
+  toolr0 watch runs/0-1 --once            one picture of it, as text
+
+Ctrl-C ends it; the run goes on. Where stdout is no terminal, one picture is printed.")]
+pub(crate) struct Watch {
+    /// The run directory, of a run that goes on or is over
+    pub(crate) run: PathBuf,
+    /// Print one picture and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// Flags of `figures`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  toolr0 figures runs/0-1 --out figures
+
+Written is OUT/NAME.svg for each chart of the report.")]
+pub(crate) struct Figures {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// The folder; files of the same names are replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Only charts of these names; may be given again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+}
+
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -536,10 +648,25 @@ pub(crate) struct Bootstrap {
 #[command(after_help = "\
 Examples:
   toolr0 configs
-  toolr0 configs qwen2.5-1.5b > mine.yaml")]
+  toolr0 configs qwen2.5-1.5b > mine.yaml
+  toolr0 configs --reference              every key, its default, and what it means")]
 pub(crate) struct Configs {
+    /// Print the reference of every key
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) reference: bool,
     /// The one to print
     pub(crate) name: Option<String>,
+}
+
+/// Flags of `man`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  toolr0 man --out ~/.local/share/man/man1")]
+pub(crate) struct Man {
+    /// The folder; pages of the same names are replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }
 
 /// Flags of `completions`.

@@ -26,7 +26,7 @@ pub(crate) const CONFIGS: [(&str, &str); 5] = [
 pub(crate) const DEFAULT: &str = "nano";
 
 /// Tables whose keys are data: whatever stands there is no misspelling. A table given replaces the default's.
-const TABLES: [&str; 4] = ["spec.domains", "spec.contexts", "spec.calls", "spec.menus"];
+pub(crate) const TABLES: [&str; 4] = ["spec.domains", "spec.contexts", "spec.calls", "spec.menus"];
 
 /// What a configuration file says: a run, and the model it starts from.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +123,7 @@ fn take_model(source: &str, file: &mut Value) -> Result<Option<String>> {
 }
 
 /// Every key there is: the defaults, with the sections that are off by default switched on.
-fn known() -> Result<Value> {
+pub(crate) fn known() -> Result<Value> {
     let mut run = RunConfig::default();
     let bounds = (Some(0.0), Some(1.0));
     run.rl.loss.importance_correction = Some(ImportanceCorrection {

@@ -6,31 +6,46 @@
 //! - [`base`], [`bootstrap`](mod@bootstrap): the embedded base model, and how it is made;
 //! - [`model`], [`bench`](mod@bench), [`input`], [`endpoint`]: what is read, and who is asked;
 //! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
+//! - [`metrics`], [`events`]: the numbers of a run by name, and TensorBoard's files of them;
+//! - [`run_log`], [`figures`](mod@figures), [`chart`], [`page`], [`dashboard`]: what a run has told, read back and drawn;
+//! - [`sweep`]: grids of runs;
 //! - [`mod@stop`] is Ctrl-C.
 
 mod args;
 mod base;
 mod bench;
+#[cfg(test)]
+mod book;
 #[cfg_attr(not(test), expect(dead_code, reason = "some of it is there for its own tests"))]
 #[expect(
     unreachable_pub,
     reason = "its modules are written as a library is: `pub` is what they offer one another"
 )]
 mod bootstrap;
+mod chart;
 mod commands;
 mod config;
+mod dashboard;
 mod device;
 mod endpoint;
+mod events;
+mod figures;
 mod import;
 mod input;
 mod lessons;
+mod metrics;
 mod model;
 mod openai;
+mod page;
 mod plan;
+#[cfg(test)]
+mod reference;
 mod report;
 mod run_dir;
+mod run_log;
 mod serve;
 mod stop;
+mod sweep;
 mod ui;
 
 use std::io::{ErrorKind, Write};
@@ -76,17 +91,23 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     }
     match &cli.command {
         Command::Selfplay(args) => return commands::selfplay::run(args, global),
+        Command::Ablate(args) => return commands::ablate::run(args, global),
         Command::Eval(args) => return commands::eval::run(args, global),
         Command::Bench(args) => commands::bench::run(args, global)?,
         Command::Sft(args) => commands::sft::run(args, global)?,
         Command::Export(args) => commands::export::run(args, global)?,
         Command::Chat(args) => commands::chat::run(args, global)?,
         Command::Inspect(args) => commands::inspect::run(args, global)?,
+        Command::Report(args) => commands::report::run(args, global)?,
+        Command::Watch(args) => commands::watch::run(args)?,
+        Command::Crossplay(args) => commands::crossplay::run(args, global)?,
+        Command::Figures(args) => commands::figures::run(args, global)?,
         Command::Serve(args) => commands::serve::run(args, global)?,
         Command::Score(args) => commands::score::run(args)?,
         Command::Bootstrap(args) => commands::bootstrap::run(args, global)?,
         Command::Configs(args) => commands::configs::configs(args)?,
         Command::Completions(args) => commands::configs::completions(args)?,
+        Command::Man(args) => commands::configs::man(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -112,10 +112,10 @@ impl ExamResult {
 }
 
 /// Reads one kind of errors.
-type Count = fn(&ErrorCounts) -> usize;
+pub(crate) type Count = fn(&ErrorCounts) -> usize;
 
 /// The columns of error counts: heading, and how to read it.
-const KINDS: [(&str, Count); 5] = [
+pub(crate) const KINDS: [(&str, Count); 5] = [
     ("format", |e| e.format),
     ("tool name", |e| e.tool_name),
     ("arg. names", |e| e.argument_names),

@@ -6,6 +6,8 @@
 //! generator/, solver/      both models as of the last finished iteration, or of the end; adapter/ in each with rl.lora
 //! iteration-N/tasks.jsonl  what the solver trained on, in that order
 //! result.json              the exam before and after; written last
+//! tensorboard/             the numbers of metrics.jsonl for TensorBoard
+//! report.html              all of it to look at
 //! ```
 //!
 //! Both models are written once before anything is computed: a disk that has no room for them is found out then, and

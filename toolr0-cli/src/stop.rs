@@ -32,6 +32,15 @@ impl Stop {
         Ok(stop)
     }
 
+    /// The same for what leaves nothing behind: the first Ctrl-C says nothing.
+    pub(crate) fn silent() -> Result<Self> {
+        let stop = Self::default();
+        let flag = stop.clone();
+        ctrlc::set_handler(move || flag.0.store(true, Ordering::SeqCst))
+            .context("failed to listen for Ctrl-C")?;
+        Ok(stop)
+    }
+
     /// Whether Ctrl-C was pressed.
     pub(crate) fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)

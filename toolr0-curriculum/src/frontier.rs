@@ -56,9 +56,13 @@ pub struct Frontier {
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Frontier", deny_unknown_fields, default)]
 struct RawFrontier {
+    /// The least success rate that is paid in full.
     low: f64,
+    /// The largest one.
     high: f64,
+    /// Width of the fall outside the band. Not used by `hard_cliff`.
     sigma: f64,
+    /// How the reward falls outside the band.
     shape: Shape,
 }
 
@@ -193,7 +197,9 @@ pub struct Bands {
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Bands", deny_unknown_fields, default)]
 struct RawBands {
+    /// Tasks solved more rarely are hard.
     hard_below: f64,
+    /// Tasks solved more often are easy.
     easy_above: f64,
 }
 

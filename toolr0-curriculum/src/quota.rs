@@ -89,8 +89,11 @@ pub struct Mix {
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Mix", deny_unknown_fields)]
 struct RawMix {
+    /// Share of easy tasks, relative to the other two; all three are given together.
     easy: f64,
+    /// Share of medium tasks.
     medium: f64,
+    /// Share of hard tasks.
     hard: f64,
 }
 

@@ -177,6 +177,17 @@ impl Agent {
         Ok(Self { role, base: checkpoint.clone(), lora: Some(lora.clone()), params, model })
     }
 
+    /// The same weights under another role: what one of them learns, the other has learned.
+    pub fn shared(&self, role: Role) -> Self {
+        Self {
+            role,
+            base: self.base.clone(),
+            lora: self.lora.clone(),
+            params: self.params.clone(),
+            model: self.model.clone(),
+        }
+    }
+
     /// The trainable tensors.
     pub fn params(&self) -> &Params {
         &self.params

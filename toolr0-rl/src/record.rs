@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use toolr0_curriculum::guard::Hit;
-use toolr0_curriculum::{Drops, Funnel};
+use toolr0_curriculum::{Candidate, Drops, Funnel};
 
 use crate::error::Result;
 use crate::exam::ExamReport;
@@ -52,6 +52,13 @@ pub enum Record {
     Step(Box<StepReport>),
     /// One dataset.
     Dataset(DatasetReport),
+    /// Some of its tasks with the solver's answers.
+    Samples {
+        /// Iteration.
+        iteration: usize,
+        /// Spread evenly over the order of training.
+        tasks: Vec<Sample>,
+    },
     /// One sitting of the exam; iteration 0 is the base.
     Exam {
         /// Iteration.
@@ -59,6 +66,31 @@ pub enum Record {
         /// Result.
         report: ExamReport,
     },
+}
+
+/// A task as the solver met it before it trained on it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// Its place in the order of training, from 1.
+    pub place: usize,
+    /// The task, what was asked for, and how often the solver solved it.
+    pub candidate: Candidate,
+    /// Some of the solver's answers.
+    pub answers: Vec<Answer>,
+}
+
+/// One answer of the solver.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// What it wrote, cut off after [`Answer::MAX_CHARS`].
+    pub text: String,
+    /// Whether it holds the right calls.
+    pub solved: bool,
+}
+
+impl Answer {
+    /// Letters of an answer that are kept.
+    pub const MAX_CHARS: usize = 2000;
 }
 
 /// One update of one role.
@@ -81,6 +113,9 @@ pub struct StepReport {
     pub unknown: Drops,
     /// Mean success rate of the solver: over probed tasks for the generator, over completions for the solver.
     pub success_rate: Option<f64>,
+    /// How many probed tasks the solver solved 0, 1, .. `K` times; empty for the solver's own steps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub p_hat: Vec<usize>,
     /// Share of groups whose rewards are all equal.
     pub zero_variance: f64,
     /// Groups that dynamic sampling threw away.
@@ -120,6 +155,8 @@ pub struct DatasetReport {
     pub tasks: usize,
     /// Mean success rate of the solver on them before training.
     pub success_rate: f64,
+    /// How many candidates, before cross-verification, the solver solved 0, 1, .. `dataset.samples` times.
+    pub p_hat: Vec<usize>,
     /// Tasks by domain.
     pub domains: BTreeMap<String, usize>,
     /// Wall time, s. Not reproducible.

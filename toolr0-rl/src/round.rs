@@ -1,6 +1,6 @@
 //! The completions of one step with their rewards, and dynamic sampling: draw again what cannot teach.
 
-use toolr0_curriculum::Drops;
+use toolr0_curriculum::{Attempts, Drops};
 use toolr0_reward::Reward;
 use toolr0_reward::reward::Term;
 use toolr0_tools::Prompt;
@@ -21,6 +21,8 @@ pub(crate) struct Round {
     pub(crate) outcomes: Vec<f64>,
     /// Success rates of the solver that were seen, also in groups that were thrown away.
     pub(crate) rates: Vec<f64>,
+    /// The solver's attempts at each completion's task, also in groups that were thrown away.
+    pub(crate) probed: Vec<Attempts>,
     /// Tokens sampled, probes and thrown away groups included.
     pub(crate) sampled_tokens: usize,
     /// Answers that did not come from outside, by reason.
@@ -66,6 +68,7 @@ impl Round {
             self.fingerprint = other.fingerprint;
         }
         self.rates.extend(other.rates);
+        self.probed.extend(other.probed);
         self.sampled_tokens += other.sampled_tokens;
         self.unknown.merge(&other.unknown);
         let (mut rewards, mut outcomes) = (other.rewards.into_iter(), other.outcomes.into_iter());

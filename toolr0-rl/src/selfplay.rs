@@ -10,7 +10,7 @@
 //! One walk for both roles: prompt, rollout, parsed task, verdict, reward, advantage, loss, step. Every random number
 //! comes from a stream named by (iteration, role, step, prompt, sample).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rand::seq::SliceRandom;
 use toolr0_curriculum::{
@@ -20,8 +20,8 @@ use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
 use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
 use toolr0_reward::reward::Curriculum;
-use toolr0_reward::{Reward, Verdict, generator_reward, judge, solver_reward, wire};
-use toolr0_tools::{Prompt, Task, TaskSpec};
+use toolr0_reward::{Reward, Verdict, judge, wire};
+use toolr0_tools::{Prompt, Task, TaskId, TaskSpec};
 
 use crate::advantage::{Rewards, advantages};
 use crate::answers::{Answerer, Answers, Cast, Tab};
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::exam::{ExamReport, sit};
 use crate::optim::AdamW;
 use crate::policy::{Agent, Group, Role, Rollout, Sampler};
-pub use crate::record::{DatasetReport, Observer, Phase, Record, StepReport};
+pub use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample, StepReport};
 use crate::round::{Round, gather};
 use crate::shaping::zero_variance;
 use crate::update::{UpdateStats, update};
@@ -121,7 +121,11 @@ impl<'a> SelfPlay<'a> {
             }
             None => Agent::new(role, self.base),
         };
-        let (generator, solver) = (agent(Role::Generator)?, agent(Role::Solver)?);
+        let generator = agent(Role::Generator)?;
+        let solver = match config.selfplay.shared_weights {
+            true => generator.shared(Role::Solver),
+            false => agent(Role::Solver)?,
+        };
         let reference = match config.rl.loss.needs_reference() {
             true => Some(Sampler::new(self.base, config.rl.max_rows)?),
             false => None,
@@ -233,11 +237,12 @@ impl<'a> SelfPlay<'a> {
                 let texts =
                     groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
                 let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
-                    generator_reward(&rollout.text, spec, &worth.curriculum, &config.reward.generator)
+                    config.reward.of_generator(&rollout.text, spec, &worth.curriculum)
                 };
                 let rewards = texts.zip(&probed).map(pay).collect();
                 let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
                 round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
+                round.probed = probed.iter().map(|p| p.attempts).collect();
                 round.sampled_tokens += tab.tokens;
                 round.unknown = tab.unknown;
                 Ok(round)
@@ -405,11 +410,15 @@ impl<'a> SelfPlay<'a> {
             return Ok(Vec::new());
         }
         let mut tab = Tab::default();
-        for (candidate, answers) in pool.candidates.iter_mut().zip(&tab.book(attempted)?) {
+        let answers = tab.book(attempted)?;
+        for (candidate, answers) in pool.candidates.iter_mut().zip(&answers) {
             let verdicts = verdicts(&candidate.task, answers);
             candidate.attempts = solved(&verdicts);
             candidate.weakest_call = weakest_call(&verdicts);
         }
+        let p_hat = histogram(pool.candidates.iter().map(|c| c.attempts), data.samples);
+        let answers: HashMap<TaskId, Vec<Option<String>>> =
+            pool.candidates.iter().map(|c| c.task.id()).zip(answers).collect();
         pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
         let selection = data.selection();
         let mut failed = Ok(());
@@ -432,9 +441,11 @@ impl<'a> SelfPlay<'a> {
             unknown: tab.unknown,
             tasks: tasks.len(),
             success_rate: mean(&rates).unwrap_or(0.0),
+            p_hat,
             domains,
             seconds: clock.elapsed().as_secs_f64(),
         }))?;
+        observer.record(&Record::Samples { iteration, tasks: showcase(&tasks, &answers) })?;
         Ok(tasks)
     }
 
@@ -477,7 +488,7 @@ impl<'a> SelfPlay<'a> {
                 let (mut rewards, mut solved) = (Vec::new(), Vec::new());
                 for (group, task) in groups.iter().zip(&chosen) {
                     for rollout in &group.rollouts {
-                        rewards.push(solver_reward(task, &rollout.text, &config.reward.solver));
+                        rewards.push(config.reward.of_solver(task, &rollout.text));
                         solved.push(f64::from(judge(task, &rollout.text).solved));
                     }
                 }
@@ -549,6 +560,10 @@ impl<'a> SelfPlay<'a> {
             unscorable: rewards.len() - scored.len(),
             unknown: round.unknown.clone(),
             success_rate: mean(&round.rates),
+            p_hat: match agent.role {
+                Role::Generator => histogram(round.probed.iter().copied(), self.config.probe.samples),
+                Role::Solver => Vec::new(),
+            },
             zero_variance: counts.flat_share(),
             resampled: round.resampled,
             faults,
@@ -641,6 +656,34 @@ fn place(i: usize, wanted: usize, n: usize) -> usize {
     if wanted <= n { i * n / wanted } else { i % n }
 }
 
+/// How many tasks were solved 0, 1, .. `k` times; those without an attempt are not counted.
+fn histogram(attempts: impl Iterator<Item = Attempts>, k: usize) -> Vec<usize> {
+    let mut counts = vec![0; k + 1];
+    for attempts in attempts.filter(|attempts| 0 < attempts.tried()) {
+        counts[(attempts.solved() as usize).min(k)] += 1;
+    }
+    counts
+}
+
+/// A few tasks from all over the order of training, with a few answers to each: small enough for the log.
+fn showcase(tasks: &[Candidate], answers: &HashMap<TaskId, Vec<Option<String>>>) -> Vec<Sample> {
+    const TASKS: usize = 16;
+    const ANSWERS: usize = 8;
+    let n = TASKS.min(tasks.len());
+    let sample = |i: usize| {
+        let at = i * tasks.len() / n;
+        let candidate = tasks[at].clone();
+        let texts = answers.get(&candidate.task.id()).into_iter().flatten().flatten().take(ANSWERS);
+        let answer = |text: &String| Answer {
+            solved: judge(&candidate.task, text).solved,
+            text: text.chars().take(Answer::MAX_CHARS).collect(),
+        };
+        let answers = texts.map(answer).collect();
+        Sample { place: at + 1, candidate, answers }
+    };
+    (0..n).map(sample).collect()
+}
+
 fn samples(stream: Stream, n: usize) -> Vec<Stream> {
     (0..n).map(|sample| stream.child("sample").child(sample)).collect()
 }
@@ -679,6 +722,13 @@ mod tests {
         let one = Attempts::new(1, 1).unwrap();
         assert_eq!((solved(&late), weakest_call(&late)), (one, one), "unknown is not wrong");
         assert_eq!(solved(&verdicts(&task, &[None, None])).rate(), None);
+    }
+
+    #[test]
+    fn a_histogram_counts_tasks_by_how_often_they_were_solved() {
+        let of = |solved, tried| Attempts::new(solved, tried).unwrap();
+        let all = [of(0, 4), of(4, 4), of(0, 0), of(4, 4), of(1, 3)];
+        assert_eq!(histogram(all.into_iter(), 4), [1, 1, 0, 0, 2]);
     }
 
     #[test]

@@ -15,8 +15,10 @@ use toolr0_rl::{RunConfig, Sampler, SelfPlay};
 
 use crate::args::{Global, Selfplay};
 use crate::bench;
+use crate::commands;
 use crate::config::{self, Setup};
 use crate::endpoint::Endpoint;
+use crate::events::EventLog;
 use crate::model::{self, EMBEDDED};
 use crate::plan::{self, Plan};
 use crate::report::{ExamResult, RunResult, exam_table};
@@ -59,6 +61,8 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     dir.checkpoint("generator", &checkpoint)?;
     dir.checkpoint("solver", &checkpoint)?;
     let log = Log::create(&dir.path().join("metrics.jsonl"))?;
+    let (generator_steps, solver_steps) = (run.selfplay.generator_steps, run.selfplay.solver_steps);
+    let events = EventLog::new(&dir.path().join("tensorboard"), generator_steps, solver_steps);
     screen.say(&format!("{model}, seed {}, to {}", run.seed, path.display()));
 
     let headroom = match run.exam.pass_at {
@@ -82,6 +86,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     let mut watcher = Watcher {
         screen,
         log,
+        events,
         stop,
         dir: &dir,
         iterations,
@@ -140,11 +145,18 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         unknown,
     };
     dir.text("result.json", &format!("{}\n", serde_json::to_string_pretty(&result)?))?;
+    let report = commands::report::write(&path, None);
+    if let Err(error) = &report {
+        screen.warn(&format!("the report could not be written: {error:#}"));
+    }
     if global.json {
         out(&format!("{}\n", serde_json::to_string(&result)?))?;
     } else {
         let table = result.exam.as_ref().map_or_else(String::new, exam_table);
-        out(&format!("{table}{:.1} s; models, tasks and metrics are in {dir_text}\n", result.seconds))?;
+        out(&format!(
+            "{table}{:.1} s; models, tasks, metrics and report.html are in {dir_text}\n",
+            result.seconds
+        ))?;
     }
     if let Some(outside) = outside.as_ref().filter(|_| !result.unknown.is_empty()) {
         screen.warn(&outside.missed(&result.unknown));
@@ -198,6 +210,7 @@ fn dry_run(model: &str, run: &RunConfig, global: Global) -> Result<()> {
 struct Watcher<'a> {
     screen: Screen,
     log: Log,
+    events: EventLog,
     stop: Stop,
     dir: &'a std::cell::RefCell<RunDir>,
     iterations: usize,
@@ -254,6 +267,7 @@ impl Observer for Watcher<'_> {
 
     fn record(&mut self, record: &Record) -> toolr0_rl::Result<()> {
         self.log.push(record)?;
+        self.events.push(record)?;
         self.dir.borrow_mut().keep();
         match record {
             Record::Step(step) => {
@@ -274,7 +288,7 @@ impl Observer for Watcher<'_> {
                         .warn("no task was left for the solver, which does not learn in this iteration");
                 }
             }
-            Record::Exam { .. } => {}
+            Record::Exam { .. } | Record::Samples { .. } => {}
         }
         Ok(())
     }

@@ -120,6 +120,13 @@ fn help_has_examples_and_shells_have_completions() {
         let args: Vec<_> = command.iter().copied().chain(["--help"]).collect();
         assert!(succeed(home.path(), &args).contains("Example"), "{command:?}");
     }
+    succeed(home.path(), &["man", "--out", "man"]);
+    let pages = crate::names(&home.path().join("man"));
+    for page in ["toolr0.1", "toolr0-selfplay.1", "toolr0-bench-import.1"] {
+        assert!(pages.iter().any(|name| name == page), "no {page} in {pages:?}");
+    }
+    let reference = succeed(home.path(), &["configs", "--reference"]);
+    assert!(reference.contains("| `frontier.low` | `0.25` |"), "{reference}");
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(succeed(home.path(), &["completions", shell]).contains("selfplay"));
     }

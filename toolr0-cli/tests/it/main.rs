@@ -7,6 +7,7 @@ mod device;
 mod endpoint;
 mod eval;
 mod foreign;
+mod report;
 mod rooms;
 mod runs;
 mod score;

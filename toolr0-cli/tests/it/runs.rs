@@ -32,7 +32,16 @@ fn a_run_leaves_models_tasks_metrics_and_its_result() {
 
     let dir = home.path().join("runs/3-1");
     assert_eq!(result["out"], "runs/3-1");
-    let files = ["config.yaml", "generator", "iteration-1", "metrics.jsonl", "result.json", "solver"];
+    let files = [
+        "config.yaml",
+        "generator",
+        "iteration-1",
+        "metrics.jsonl",
+        "report.html",
+        "result.json",
+        "solver",
+        "tensorboard",
+    ];
     assert_eq!(names(&dir), files);
     assert_eq!(names(&dir.join("iteration-1")), ["generator", "solver", "tasks.jsonl"]);
     let saved: Value =

@@ -8,11 +8,14 @@ mod generator;
 mod solver;
 
 use serde::{Deserialize, Serialize};
+use toolr0_tools::{Task, TaskSpec};
 
 pub use generator::{Curriculum, CurriculumWeights, GeneratorConfig, ValidityWeights, generator_reward};
 pub use solver::{FormatWeights, SolverConfig, solver_reward};
 
 use crate::fault::Fault;
+use crate::release;
+use crate::score::Profile;
 
 /// One named term of a reward, already weighted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -43,6 +46,10 @@ impl Reward {
         self.terms.iter().any(|term| term.value.is_none())
     }
 
+    fn set(&mut self, name: &str, value: f64) {
+        self.terms.iter_mut().filter(|term| term.name == name).for_each(|term| term.value = Some(value));
+    }
+
     /// One term by name; `None` if there is no such term or it could not be measured.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.terms.iter().find(|term| term.name == name)?.value
@@ -53,8 +60,36 @@ impl Reward {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardConfig {
+    /// Whose rules: `strict`, or `release` for the public release's format, validity and accuracy, faults included.
+    pub profile: Profile,
     /// The generator's.
     pub generator: GeneratorConfig,
     /// The solver's.
     pub solver: SolverConfig,
+}
+
+impl RewardConfig {
+    /// [`generator_reward`] by the chosen rules. The release's format and validity take the places of ours; what a task
+    /// is worth for the curriculum, and whether it is sound enough to be probed, is measured alike.
+    pub fn of_generator(&self, text: &str, spec: &TaskSpec, curriculum: &Curriculum) -> Reward {
+        let mut reward = generator_reward(text, spec, curriculum, &self.generator);
+        if self.profile == Profile::Release {
+            let score = release::generator::score(text);
+            reward.set("format", self.generator.format * score.format);
+            reward.set("validity", self.generator.validity * score.validity);
+        }
+        reward
+    }
+
+    /// [`solver_reward`] by the chosen rules.
+    pub fn of_solver(&self, task: &Task, text: &str) -> Reward {
+        let mut reward = solver_reward(task, text, &self.solver);
+        if self.profile == Profile::Release {
+            let gold = serde_json::to_value(&task.gold).unwrap_or_default();
+            let score = release::solver::score(&gold, text);
+            reward.set("format", self.solver.format * score.format);
+            reward.set("accuracy", self.solver.accuracy * score.accuracy);
+        }
+        reward
+    }
 }

@@ -33,6 +33,31 @@ fn completion(question: &str, menu: &str, calls: &Value) -> String {
     )
 }
 
+/// The profile chooses the rules of both roles.
+#[test]
+fn the_profile_chooses_the_rules() {
+    use toolr0_reward::Profile;
+    let configs =
+        [Profile::Strict, Profile::Release].map(|profile| RewardConfig { profile, ..Default::default() });
+    let task = task();
+    // The right arguments for a tool that is not the right one: 0.8 in the release, nothing in the strict rules.
+    let mut wrong = task.gold.clone();
+    wrong[0].name = "other".into();
+    let text = solver::write("so", &wrong);
+    let accuracy = configs.each_ref().map(|config| config.of_solver(&task, &text).get("accuracy").unwrap());
+    assert_eq!(accuracy[0], 0.0);
+    assert!((accuracy[1] - release::solver::score(&json!(task.gold), &text).accuracy).abs() < 1e-12);
+    assert!((accuracy[1] - 0.8).abs() < 1e-12, "{accuracy:?}");
+    // A required argument that is missing: fault 2 of the release pays for it.
+    let missing = json!([{"name": "book", "arguments": {"city": "New York"}}]);
+    let text = completion(QUESTION, &menu(false).to_string(), &missing);
+    let spec = TaskSpec { n_tools: 1, n_calls: 1, ..spec() };
+    let of = |config: &RewardConfig| config.of_generator(&text, &spec, &Curriculum::default());
+    let validity = configs.each_ref().map(|config| of(config).get("validity").unwrap());
+    assert!((validity[0] - 0.6).abs() < 1e-9 && (validity[1] - 1.0).abs() < 1e-9, "{validity:?}");
+    assert_eq!(configs.each_ref().map(|config| of(config).get("curriculum")), [Some(0.0); 2]);
+}
+
 #[track_caller]
 fn generator(text: &str, release: (f64, f64), strict: (f64, f64)) {
     let got = release::generator::score(text);

@@ -1,6 +1,9 @@
 //! What is refused before a run begins: values out of their range, and options that would have no effect.
 
+use toolr0_curriculum::{Frontier, Shape};
 use toolr0_model::LoraConfig;
+use toolr0_reward::Profile;
+use toolr0_reward::reward::SolverConfig;
 
 use super::{EndpointConfig, Overlong, RunConfig};
 use crate::advantage::Estimator;
@@ -83,6 +86,21 @@ impl RunConfig {
         unused("rl.loss.importance_correction", rl.loss.importance_correction.is_some(), one_process)?;
         let whole = "a run, which normalises over the whole step,";
         unused("rl.loss.accumulation_steps", rl.loss.accumulation_steps != 1, whole)?;
+        if self.frontier.shape() == Shape::HardCliff {
+            let default = Frontier::default().sigma();
+            unused("frontier.sigma", self.frontier.sigma() != default, "frontier.shape `hard_cliff`")?;
+        }
+        if self.reward.profile == Profile::Release {
+            let (generator, solver) = (&self.reward.generator, &self.reward.solver);
+            let release = "reward.profile `release`";
+            let validity = generator.validity_weights != Default::default();
+            unused("reward.generator.validity_weights", validity, release)?;
+            unused("reward.solver.format_weights", solver.format_weights != Default::default(), release)?;
+            unused("reward.solver.call_weights", solver.call_weights != Default::default(), release)?;
+            let default = SolverConfig::default();
+            unused("reward.solver.alpha", solver.alpha != default.alpha, release)?;
+            unused("reward.solver.require_think", solver.require_think != default.require_think, release)?;
+        }
         let roles = "a run, whose roles have rewards of different terms,";
         unused("rl.advantage.weights", rl.advantage.weights.is_some(), roles)?;
         if rl.advantage.estimator == Estimator::Rae {
@@ -198,6 +216,11 @@ mod tests {
             },
             "rl.loss.importance_correction",
         );
+        refused(|c| c.frontier = Frontier::new(0.25, 0.75, 0.2, Shape::HardCliff).unwrap(), "frontier.sigma");
+        let release = |c: &mut RunConfig| c.reward.profile = Profile::Release;
+        refused(|c| (release(c), c.reward.generator.validity_weights.menu = 0.5).0, "validity_weights");
+        refused(|c| (release(c), c.reward.solver.alpha = 0.5).0, "reward.solver.alpha");
+        refused(|c| (release(c), c.reward.solver.require_think = false).0, "reward.solver.require_think");
         refused(|c| c.rl.loss.accumulation_steps = 2, "rl.loss.accumulation_steps");
         refused(|c| c.rl.advantage.estimator = Estimator::Rae, "rl.advantage.estimator");
         let weights = AdvantageConfig {

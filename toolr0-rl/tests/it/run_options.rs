@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use toolr0_curriculum::{Attempts, Candidate, select, verify};
 use toolr0_model::rng::Stream;
-use toolr0_reward::reward::{Curriculum, RewardConfig, generator_reward, solver_reward};
+use toolr0_reward::reward::{Curriculum, RewardConfig};
 use toolr0_reward::wire;
 use toolr0_rl::RunConfig;
 use toolr0_rl::config::DatasetConfig;
@@ -69,6 +69,8 @@ fn rows() -> Vec<Row> {
         row(Shown::Run, "selfplay.iterations", json!(2)),
         row(Shown::Run, "selfplay.generator_steps", json!(1)),
         row(Shown::Run, "selfplay.solver_steps", json!(1)),
+        row(Shown::Run, "selfplay.shared_weights", json!(true)),
+        row(Shown::Reward, "reward.profile", json!("release")),
         row(Shown::Difficulty, "frontier.low", json!(0.6)),
         row(Shown::Difficulty, "frontier.high", json!(0.9)),
         row(Shown::Difficulty, "frontier.sigma", json!(0.3)),
@@ -293,9 +295,7 @@ fn rewards_of(config: &RewardConfig) -> Vec<Option<f64>> {
         (wire::generator::write("easy", task), talk),
     ];
     let curriculum = Curriculum::difficulty(0.25).judged(Some(5));
-    let generator = invented
-        .iter()
-        .map(|(text, spec)| generator_reward(text, spec, &curriculum, &config.generator).total());
+    let generator = invented.iter().map(|(text, spec)| config.of_generator(text, spec, &curriculum).total());
 
     let right = &task.gold[0];
     let call = |name: &str, arguments: Value| ToolCall::new(name, arguments.as_object().unwrap().clone());
@@ -309,7 +309,7 @@ fn rewards_of(config: &RewardConfig) -> Vec<Option<f64>> {
         "<think>so</think><tool_call_answer>[{</tool_call_answer>".into(),
         r#"<think>so</think><tool_call_answer>{"a": 1}</tool_call_answer>"#.into(),
     ];
-    let solver = answers.iter().map(|text| solver_reward(task, text, &config.solver).total());
+    let solver = answers.iter().map(|text| config.of_solver(task, text).total());
     generator.chain(solver).collect()
 }
 

@@ -79,7 +79,12 @@ pub(crate) fn config() -> RunConfig {
     let mut config = RunConfig {
         seed: 11,
         style: Style::Compact,
-        selfplay: SelfPlayConfig { iterations: 1, generator_steps: 2, solver_steps: 2 },
+        selfplay: SelfPlayConfig {
+            iterations: 1,
+            generator_steps: 2,
+            solver_steps: 2,
+            shared_weights: false,
+        },
         spec: SpecTables {
             domains: BTreeMap::from([(spec().domain, 1.0)]),
             contexts: BTreeMap::from([(Context::SingleTurn, 1.0)]),
@@ -251,10 +256,11 @@ fn an_iteration_runs_through() {
             Record::Step(step) if step.role == "generator" => "generator",
             Record::Step(_) => "solver",
             Record::Dataset(_) => "dataset",
+            Record::Samples { .. } => "samples",
             Record::Exam { .. } => "exam",
         })
         .collect();
-    assert_eq!(kinds, ["exam", "generator", "generator", "dataset", "solver", "solver", "exam"]);
+    assert_eq!(kinds, ["exam", "generator", "generator", "dataset", "samples", "solver", "solver", "exam"]);
     assert_eq!((outcome.iterations, outcome.stopped, outcome.exams.len()), (1, false, 2));
 
     for (step, n) in log.steps().into_iter().zip([12.0; 4]) {
@@ -277,6 +283,15 @@ fn an_iteration_runs_through() {
     assert!(dataset.funnel.stages().windows(2).all(|w| w[0].kept() == w[1].entered), "every drop is counted");
     assert_eq!((dataset.tasks, dataset.funnel.stages()[4].kept()), (tasks.len(), tasks.len()));
     assert!(!tasks.is_empty() && tasks.iter().all(|c| c.attempts.tried() == 5), "{tasks:?}");
+    let Some(Record::Samples { tasks: samples, .. }) = log.records.get(4) else { panic!("no samples") };
+    assert_eq!(samples.iter().map(|s| &s.candidate).collect::<Vec<_>>(), tasks.iter().collect::<Vec<_>>());
+    for sample in samples {
+        let solved = sample.answers.iter().filter(|answer| answer.solved).count();
+        assert_eq!((sample.answers.len(), solved), (5, sample.candidate.attempts.solved() as usize));
+    }
+    assert_eq!(dataset.p_hat.iter().sum::<usize>(), dataset.funnel.stages()[3].entered, "all were measured");
+    let probed = |step: &StepReport| step.p_hat.iter().sum::<usize>();
+    assert!(log.steps().iter().all(|step| (0 < probed(step)) == (step.role == "generator")));
     let rates: Vec<f64> = tasks.iter().map(|c| c.attempts.rate().unwrap()).collect();
     assert!(rates.is_sorted_by(|a, b| a >= b), "easy to hard: {rates:?}");
 
@@ -459,6 +474,31 @@ fn adapters_play_as_full_weights_do() {
     config.rl.lora = Some(LoraConfig { rank: 0, ..LoraConfig::default() });
     let error = run(&config, &base, None).err().unwrap().to_string();
     assert!(error.contains("`rank`"), "{error}");
+}
+
+#[test]
+fn shared_weights_are_one_model_that_both_roles_teach() {
+    let (mut config, base) = (config(), base(Checkpoint::chatml()));
+    let apart = run(&config, &base, None).unwrap().outcome;
+    config.selfplay.shared_weights = true;
+    for lora in [None, Some(LoraConfig { rank: 2, ..LoraConfig::default() })] {
+        config.rl.lora = lora;
+        let together = run(&config, &base, None).unwrap().outcome;
+        assert_eq!(bits(&together.solver), bits(&together.generator));
+        assert_ne!(bits(&together.solver), bits(&apart.solver), "the generator's steps move the solver, too");
+        assert_ne!(bits(&together.solver), bits(&base));
+    }
+}
+
+#[test]
+fn the_release_profile_pays_by_the_releases_rules() {
+    let (mut config, base) = (config(), base(Checkpoint::chatml()));
+    let mean = |log: &Log| log.steps().iter().map(|step| step.reward).collect::<Vec<_>>();
+    let strict = mean(&run(&config, &base, None).unwrap().log);
+    config.reward.profile = toolr0_reward::Profile::Release;
+    let release = mean(&run(&config, &base, None).unwrap().log);
+    // One of the phrases asks for Rome and books Oslo, another calls the wrong tool: both earn more by the release.
+    assert!(strict[0] != release[0] || strict[2] != release[2], "{strict:?} {release:?}");
 }
 
 #[test]
