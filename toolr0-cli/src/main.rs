@@ -4,7 +4,7 @@
 //! - [`commands`]: one file a command;
 //! - [`device`]: where the network runs;
 //! - [`base`], [`bootstrap`](mod@bootstrap): the embedded base model, and how it is made;
-//! - [`model`], [`bench`](mod@bench), [`input`], [`endpoint`]: what is read, and who is asked;
+//! - [`model`], [`bench`](mod@bench), [`input`], [`source`](mod@source), [`endpoint`]: what is read, and who is asked;
 //! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
 //! - [`mod@stop`] is Ctrl-C.
 
@@ -30,6 +30,7 @@ mod plan;
 mod report;
 mod run_dir;
 mod serve;
+mod source;
 mod stop;
 mod ui;
 
@@ -77,6 +78,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Selfplay(args) => return commands::selfplay::run(args, global),
         Command::Eval(args) => return commands::eval::run(args, global),
+        Command::Tools(args) => return commands::tools::run(args, global),
         Command::Bench(args) => commands::bench::run(args, global)?,
         Command::Sft(args) => commands::sft::run(args, global)?,
         Command::Export(args) => commands::export::run(args, global)?,

@@ -11,3 +11,4 @@ pub(crate) mod score;
 pub(crate) mod selfplay;
 pub(crate) mod serve;
 pub(crate) mod sft;
+pub(crate) mod tools;

@@ -10,7 +10,7 @@ mod solver;
 use serde::{Deserialize, Serialize};
 
 pub use generator::{Curriculum, CurriculumWeights, GeneratorConfig, ValidityWeights, generator_reward};
-pub use solver::{FormatWeights, SolverConfig, solver_reward};
+pub use solver::{FormatWeights, SolverConfig, solver_reward, solver_reward_on};
 
 use crate::fault::Fault;
 
