@@ -88,7 +88,8 @@ impl<'a> Args<'a> {
 
     /// A time of day as `14:30`, in minutes.
     pub(super) fn minutes(self, name: &str) -> Reply<i64> {
-        let read = |text: &str| Some((text.len() == 2).then(|| text.parse::<i64>().ok())??);
+        let read =
+            |text: &str| text.parse::<i64>().ok().filter(|_| text.len() == 2 && !text.starts_with('+'));
         let parts = self.text(name).split_once(':').and_then(|(h, m)| Some((read(h)?, read(m)?)));
         match parts {
             Some((h @ 0..24, m @ 0..60)) => Ok(60 * h + m),
@@ -292,7 +293,7 @@ mod tests {
         }
         let minutes = |text: &str| Args(&of(text)).minutes("x").ok();
         assert_eq!(
-            ["09:30", "23:59", "24:00", "9:30", "0930", "a:b"].map(minutes),
+            ["09:30", "23:59", "24:00", "9:30", "0930", "+9:30"].map(minutes),
             [Some(570), Some(1439), None, None, None, None]
         );
     }
