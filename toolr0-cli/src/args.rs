@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Work with benchmark files
     #[command(subcommand)]
     Bench(Bench),
+    /// Look at a source of tools, and try it by hand
+    #[command(subcommand)]
+    Tools(Tools),
     /// Train a model on a file of conversations or tasks
     Sft(Sft),
     /// Write the tasks of a run for other programs
@@ -348,6 +351,50 @@ Written is OUT/SUITE/SPLIT.jsonl. What cannot be scored is dropped and counted b
         /// Where the questions go; OUT/SUITE must not exist
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+    },
+}
+
+/// Commands on sources of tools.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tools {
+    /// List the tools
+    #[command(after_help = "\
+Examples:
+  toolr0 tools list world:travel,calendar
+  toolr0 tools list openapi:petstore.yaml --json
+  toolr0 tools list mcp:reply.json          the reply of an MCP server to tools/list")]
+    List {
+        /// `world:NAME,..`, `openapi:FILE` or `mcp:FILE`
+        source: String,
+    },
+    /// Run calls one after the other, and show what each returns and changes
+    #[command(after_help = "\
+Example:
+  toolr0 tools call world:math '{\"name\": \"divide\", \"arguments\": {\"dividend\": 6, \"divisor\": \"4\"}}'
+
+Exits with 1 if a call does not end with a value.")]
+    Call {
+        /// `world:NAME,..`
+        source: String,
+        /// Calls as JSON
+        #[arg(required = true)]
+        calls: Vec<String>,
+        /// The seed of the state that they start from
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u64,
+    },
+    /// Check calls without running them, and show what would be read as another type
+    #[command(after_help = "\
+Example:
+  toolr0 tools check mcp:reply.json '{\"name\": \"now\", \"arguments\": {\"zone\": \"UTC\"}}'
+
+Exits with 1 if a call would be refused.")]
+    Check {
+        /// `world:NAME,..`, `openapi:FILE` or `mcp:FILE`
+        source: String,
+        /// Calls as JSON
+        #[arg(required = true)]
+        calls: Vec<String>,
     },
 }
 

@@ -4,7 +4,7 @@
 //! - [`commands`]: one file a command;
 //! - [`device`]: where the network runs;
 //! - [`base`], [`bootstrap`](mod@bootstrap): the embedded base model, and how it is made;
-//! - [`model`], [`bench`](mod@bench), [`input`], [`endpoint`]: what is read, and who is asked;
+//! - [`model`], [`bench`](mod@bench), [`input`], [`source`](mod@source), [`endpoint`]: what is read, and who is asked;
 //! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
 //! - [`metrics`], [`events`]: the numbers of a run by name, and TensorBoard's files of them;
 //! - [`run_log`], [`figures`](mod@figures), [`chart`], [`page`], [`dashboard`]: what a run has told, read back and drawn;
@@ -44,6 +44,7 @@ mod report;
 mod run_dir;
 mod run_log;
 mod serve;
+mod source;
 mod stop;
 mod sweep;
 mod ui;
@@ -93,6 +94,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Selfplay(args) => return commands::selfplay::run(args, global),
         Command::Ablate(args) => return commands::ablate::run(args, global),
         Command::Eval(args) => return commands::eval::run(args, global),
+        Command::Tools(args) => return commands::tools::run(args, global),
         Command::Bench(args) => commands::bench::run(args, global)?,
         Command::Sft(args) => commands::sft::run(args, global)?,
         Command::Export(args) => commands::export::run(args, global)?,

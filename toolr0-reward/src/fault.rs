@@ -257,6 +257,36 @@ pub enum Fault {
     /// The question gives nothing to call a tool with.
     #[error("no tool is needed")]
     NoToolNeeded,
+    /// A gold call does not fit its tool, so that it was not run.
+    #[error("call {index} was refused: {reason}")]
+    GoldRefused {
+        /// Which call.
+        index: usize,
+        /// Why.
+        reason: String,
+    },
+    /// A gold call ran, and its tool said that it cannot be done.
+    #[error("call {index} failed: {reason}")]
+    GoldFailed {
+        /// Which call.
+        index: usize,
+        /// What the tool said.
+        reason: String,
+    },
+    /// A gold call ran out of time, memory or output.
+    #[error("call {index} ran into a limit: {limit}")]
+    GoldLimit {
+        /// Which call.
+        index: usize,
+        /// Which limit.
+        limit: String,
+    },
+    /// A gold call changes nothing, though its tool is there for that, or tells nothing.
+    #[error("call {index} has no effect")]
+    GoldIdle {
+        /// Which call.
+        index: usize,
+    },
     /// The answer calls every tool of the menu on the chance that one is right.
     #[error("every tool is called")]
     EveryToolCalled,
@@ -302,6 +332,10 @@ impl Fault {
             Self::LookAlike { .. } => "look_alike",
             Self::TwinTool { .. } => "twin_tool",
             Self::NoToolNeeded => "no_tool_needed",
+            Self::GoldRefused { .. } => "gold_refused",
+            Self::GoldFailed { .. } => "gold_failed",
+            Self::GoldLimit { .. } => "gold_limit",
+            Self::GoldIdle { .. } => "gold_idle",
             Self::EveryToolCalled => "every_tool_called",
         }
     }

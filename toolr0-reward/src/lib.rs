@@ -6,6 +6,7 @@
 //! - [`fault`]: what a model wrote badly, as data;
 //! - [`mod@verify`]: is a generated task sound, and the one that was asked for? With [`grounding`]: does a value stand in
 //!   the question?
+//! - [`executed`]: does the gold work, and does an answer come to the same end?
 //! - [`matching`]: are these the same calls? One comparator for every stage;
 //! - [`verdict`]: did an answer solve its task?
 //! - [`reward`]: what is a completion worth, in named terms;
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ast;
+pub mod executed;
 pub mod fault;
 pub mod grounding;
 pub mod matching;
@@ -36,12 +38,13 @@ pub mod verdict;
 pub mod verify;
 pub mod wire;
 
+pub use executed::Stage;
 pub use fault::{Block, Fault};
 pub use matching::{CallErrors, calls_match};
 pub use question::Question;
 pub use reward::{Reward, RewardConfig, generator_reward, solver_reward};
 pub use score::{Profile, score_line};
 pub use toolr0_tools as tools;
-pub use verdict::{Verdict, judge};
+pub use verdict::{Verdict, judge, judge_on};
 pub use verify::verify;
 pub use wire::Style;

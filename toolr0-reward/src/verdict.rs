@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toolr0_tools::{Task, ToolCall};
 
+use crate::executed::{Stage, same_end};
 use crate::fault::Fault;
 use crate::matching::{CallErrors, attribute, call_matches, calls_match};
 use crate::wire::solver;
@@ -52,13 +53,26 @@ pub fn judge(task: &Task, text: &str) -> Verdict {
     judge_calls(task, solver::parse(text).as_deref())
 }
 
+/// The same, where an answer with other calls than the gold's also solves its task if it comes to the same end on `stage`.
+pub fn judge_on(task: &Task, text: &str, stage: Option<&Stage<'_>>) -> Verdict {
+    let read = solver::parse(text);
+    let verdict = judge_calls(task, read.as_deref());
+    match (&read, stage) {
+        (Ok(calls), Some(stage)) if !verdict.solved && same_end(task, calls, stage) => solved(task),
+        _ => verdict,
+    }
+}
+
+fn solved(task: &Task) -> Verdict {
+    let held = vec![true; task.gold.len()];
+    Verdict { solved: true, fault: None, errors: CallErrors::default(), held }
+}
+
 /// Judges calls that were read already, or the fault for which they could not be.
 pub(crate) fn judge_calls(task: &Task, read: Result<&[ToolCall], &Fault>) -> Verdict {
     let (tools, gold) = (&task.tools, &task.gold);
     match read {
-        Ok(calls) if calls_match(tools, gold, calls) => {
-            Verdict { solved: true, fault: None, errors: CallErrors::default(), held: vec![true; gold.len()] }
-        }
+        Ok(calls) if calls_match(tools, gold, calls) => solved(task),
         Ok(calls) => {
             let held = |gold| calls.iter().any(|call| call_matches(tools, gold, call));
             let errors = attribute(tools, gold, read);

@@ -1,9 +1,10 @@
-//! Describes a tool, reads a call of it and looks both up in a task: `cargo run -p toolr0-tools --example call_a_tool`.
+//! Describes a tool, reads a call of it, looks both up in a task, and runs a call in a built-in world:
+//! `cargo run -p toolr0-tools --example call_a_tool`.
 #![expect(clippy::print_stdout, reason = "an example speaks")]
 
 use anyhow::Context as _;
 use serde_json::json;
-use toolr0_tools::{Prompt, Task, ToolCall, ToolSpec};
+use toolr0_tools::{Limits, Prompt, Sandbox, Task, ToolCall, ToolSpec, Worlds};
 
 fn main() -> anyhow::Result<()> {
     let properties = json!({
@@ -42,5 +43,14 @@ fn main() -> anyhow::Result<()> {
     println!("task {}", task.id());
     let prompt = Prompt::new("Answer with tool calls.", task.question.as_str());
     println!("prompt {} of {} messages", prompt.fingerprint(), prompt.messages.len());
+
+    // A call with real effects: the second time it is an error of the tool.
+    let worlds = Worlds::new(&["travel"])?;
+    let mut state = worlds.state(0);
+    let cancel = serde_json::from_str(r#"{"name": "cancel_booking", "arguments": {"booking": "B108"}}"#)?;
+    for _ in 0..2 {
+        let outcome = worlds.run(&cancel, &mut state, &Limits::default());
+        println!("{:?}, {} rows changed, state {}", outcome.end, outcome.changes.len(), state.hash());
+    }
     Ok(())
 }

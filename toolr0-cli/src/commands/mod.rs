@@ -15,4 +15,5 @@ pub(crate) mod score;
 pub(crate) mod selfplay;
 pub(crate) mod serve;
 pub(crate) mod sft;
+pub(crate) mod tools;
 pub(crate) mod watch;

@@ -12,6 +12,7 @@ mod rooms;
 mod runs;
 mod score;
 mod serve;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

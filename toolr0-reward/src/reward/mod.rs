@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use toolr0_tools::{Task, TaskSpec};
 
 pub use generator::{Curriculum, CurriculumWeights, GeneratorConfig, ValidityWeights, generator_reward};
-pub use solver::{FormatWeights, SolverConfig, solver_reward};
+pub use solver::{FormatWeights, SolverConfig, solver_reward, solver_reward_on};
 
 use crate::fault::Fault;
 use crate::release;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use toolr0_tools::{Task, ToolCall};
 
 use super::{Reward, Term};
+use crate::executed::{Stage, same_end};
 use crate::fault::{Block, Fault};
 use crate::matching::{CallWeights, match_calls};
 use crate::text::{canonical, has_hidden, has_look_alike};
@@ -85,9 +86,14 @@ impl Default for SolverConfig {
 /// assert_eq!(reward.total(), Some(2.0));
 /// ```
 pub fn solver_reward(task: &Task, text: &str, config: &SolverConfig) -> Reward {
+    solver_reward_on(task, text, config, None)
+}
+
+/// The same, where accuracy is 1 for an answer that comes to the same end as the gold on `stage`.
+pub fn solver_reward_on(task: &Task, text: &str, config: &SolverConfig, stage: Option<&Stage<'_>>) -> Reward {
     let (format, accuracy, fault) = match solver::read(text) {
         Err(fault) => (0.0, 0.0, Some(fault)),
-        Ok(draft) => score(task, draft, config),
+        Ok(draft) => score(task, draft, config, stage),
     };
     let terms = vec![
         Term { name: "format", value: Some(config.format * format) },
@@ -96,7 +102,12 @@ pub fn solver_reward(task: &Task, text: &str, config: &SolverConfig) -> Reward {
     Reward { terms, fault }
 }
 
-fn score(task: &Task, draft: solver::Draft, config: &SolverConfig) -> (f64, f64, Option<Fault>) {
+fn score(
+    task: &Task,
+    draft: solver::Draft,
+    config: &SolverConfig,
+    stage: Option<&Stage<'_>>,
+) -> (f64, f64, Option<Fault>) {
     let weights = &config.format_weights;
     let mut format = if draft.answered { weights.answered } else { 0.0 };
     let calls = match draft.calls {
@@ -127,7 +138,11 @@ fn score(task: &Task, draft: solver::Draft, config: &SolverConfig) -> (f64, f64,
     }
     let unknown = calls.iter().enumerate().find(|(_, call)| task.tool(&call.name).is_none());
     let fault = unknown.map(|(index, call)| Fault::UnknownTool { index, tool: call.name.clone() });
-    (format, accuracy(task, &calls, config), fault)
+    let accuracy = match stage {
+        Some(stage) if same_end(task, &calls, stage) => 1.0,
+        _ => accuracy(task, &calls, config),
+    };
+    (format, accuracy, fault)
 }
 
 /// Whether the calls name the whole menu, though the gold calls do not.

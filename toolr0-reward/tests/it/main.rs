@@ -2,6 +2,7 @@
 
 mod cheats;
 mod corrections;
+mod executed;
 mod fuzz_targets;
 mod golden;
 mod hostile;

@@ -1,0 +1,4 @@
+//! The crate through its public interface.
+
+mod import;
+mod source;
