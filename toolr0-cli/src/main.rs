@@ -5,7 +5,7 @@
 //! - [`device`]: where the network runs;
 //! - [`base`], [`bootstrap`](mod@bootstrap): the embedded base model, and how it is made;
 //! - [`model`], [`bench`](mod@bench), [`input`], [`endpoint`]: what is read, and who is asked;
-//! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
+//! - [`ui`], [`report`], [`plan`], [`run_dir`], [`ledger`]: what is shown and written;
 //! - [`mod@stop`] is Ctrl-C.
 
 mod args;
@@ -23,6 +23,7 @@ mod device;
 mod endpoint;
 mod import;
 mod input;
+mod ledger;
 mod lessons;
 mod model;
 mod openai;
@@ -82,6 +83,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Export(args) => commands::export::run(args, global)?,
         Command::Chat(args) => commands::chat::run(args, global)?,
         Command::Inspect(args) => commands::inspect::run(args, global)?,
+        Command::Replay(args) => commands::replay::run(args, global)?,
         Command::Serve(args) => commands::serve::run(args, global)?,
         Command::Score(args) => commands::score::run(args)?,
         Command::Bootstrap(args) => commands::bootstrap::run(args, global)?,

@@ -7,6 +7,7 @@ pub(crate) mod configs;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod inspect;
+pub(crate) mod replay;
 pub(crate) mod score;
 pub(crate) mod selfplay;
 pub(crate) mod serve;
