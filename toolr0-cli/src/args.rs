@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toolr0_tools::Task;
 
 use crate::base;
@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Write the charts of a run as SVG, for papers
     Figures(Figures),
+    /// Compute a step of a run again, and compare it to the bit
+    Replay(Replay),
     /// Serve a model behind OpenAI's interface
     Serve(Serve),
     /// Score completions of a file by the rewards of one role
@@ -115,6 +117,7 @@ impl Command {
                 | Self::Sft(_)
                 | Self::Chat(_)
                 | Self::Inspect(_)
+                | Self::Replay(_)
                 | Self::Serve(_)
                 | Self::Bootstrap(_)
         )
@@ -131,6 +134,7 @@ Examples:
   toolr0 selfplay --model Qwen/Qwen2.5-1.5B-Instruct --config qwen2.5-1.5b
   toolr0 selfplay --json | tail -n 1 | jq .exam.relative_gain
   toolr0 selfplay --endpoint http://127.0.0.1:8000      a served model as frozen solver and judge
+  toolr0 selfplay --resume runs/0-1     go on after whatever ended the run
 
 Ctrl-C ends the run at the next step boundary and keeps both models; a second Ctrl-C ends it at once.")]
 pub(crate) struct Selfplay {
@@ -168,6 +172,34 @@ pub(crate) struct Selfplay {
     /// Print the resolved configuration and a plan, and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Go on with a run from its last checkpoint, bit for bit; all else stands in its directory
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "config", "set", "seed", "out", "questions", "guard",
+        "endpoint_roles", "endpoint", "endpoint_model", "endpoint_timeout", "endpoint_concurrency", "endpoint_retries",
+        "endpoint_patience", "keep_iterations", "dry_run"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// If the last checkpoint is damaged, go on from the one before
+    #[arg(long, requires = "resume")]
+    pub(crate) fallback: bool,
+    /// Checkpoints that stay, the newest; 0 keeps all; the same as `--set checkpoint.keep=N`
+    #[arg(long, value_name = "N")]
+    pub(crate) keep: Option<usize>,
+}
+
+/// Flags of `replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  toolr0 replay runs/0-1 --step 12
+  toolr0 replay runs/0-1 --step 12 --json
+
+Computes everything again from the last checkpoint before the step, or from the beginning if none was kept (see
+`selfplay --keep`), and compares each record on the way with metrics.jsonl and ledger.jsonl, to the bit.")]
+pub(crate) struct Replay {
+    /// A run directory
+    pub(crate) run: PathBuf,
+    /// The update, counted from 1 over both roles in the order of metrics.jsonl
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) step: u32,
 }
 
 /// Flags of `ablate`.
@@ -280,7 +312,7 @@ pub(crate) struct Eval {
 }
 
 /// A held-out set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum HeldOut {
     /// The exam, on which nothing may be tuned

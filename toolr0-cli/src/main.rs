@@ -5,7 +5,7 @@
 //! - [`device`]: where the network runs;
 //! - [`base`], [`bootstrap`](mod@bootstrap): the embedded base model, and how it is made;
 //! - [`model`], [`bench`](mod@bench), [`input`], [`source`](mod@source), [`endpoint`]: what is read, and who is asked;
-//! - [`ui`], [`report`], [`plan`], [`run_dir`]: what is shown and written;
+//! - [`ui`], [`report`], [`plan`], [`run_dir`], [`ledger`]: what is shown and written;
 //! - [`metrics`], [`events`]: the numbers of a run by name, and TensorBoard's files of them;
 //! - [`run_log`], [`figures`](mod@figures), [`chart`], [`page`], [`dashboard`]: what a run has told, read back and drawn;
 //! - [`sweep`]: grids of runs;
@@ -32,6 +32,7 @@ mod events;
 mod figures;
 mod import;
 mod input;
+mod ledger;
 mod lessons;
 mod metrics;
 mod model;
@@ -100,6 +101,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Export(args) => commands::export::run(args, global)?,
         Command::Chat(args) => commands::chat::run(args, global)?,
         Command::Inspect(args) => commands::inspect::run(args, global)?,
+        Command::Replay(args) => commands::replay::run(args, global)?,
         Command::Report(args) => commands::report::run(args, global)?,
         Command::Watch(args) => commands::watch::run(args)?,
         Command::Crossplay(args) => commands::crossplay::run(args, global)?,

@@ -9,6 +9,7 @@ use toolr0_reward::stats::mcnemar_exact;
 use toolr0_rl::exam::{ErrorCounts, ExamReport};
 
 use crate::args::HeldOut;
+use crate::ledger::RunCost;
 
 /// The last line of `selfplay --json`, and `result.json`.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +35,8 @@ pub(crate) struct RunResult {
     pub(crate) unknown: Drops,
     /// The measurement; `null` where no exam was sat.
     pub(crate) exam: Option<ExamResult>,
+    /// What it cost, by turn and by task that was kept.
+    pub(crate) cost: RunCost,
 }
 
 /// The exam before and after.

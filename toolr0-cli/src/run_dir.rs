@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! config.yaml              the resolved configuration, which `--config` reads back
-//! metrics.jsonl            one record a line: steps, datasets, exams
+//! run.json                 what else was asked for: the exam, the base by its SHA-256, when the run began
+//! metrics.jsonl            one record a line: steps, datasets, exams, alarms
+//! ledger.jsonl             beside each of these: weights before and after, tasks, seeds, costs (see `ledger`)
+//! checkpoints/             all that `--resume` needs, of the last few moments (see `toolr0_rl::checkpoint`)
 //! generator/, solver/      both models as of the last finished iteration, or of the end; adapter/ in each with rl.lora
 //! iteration-N/tasks.jsonl  what the solver trained on, in that order
 //! result.json              the exam before and after; written last
@@ -18,11 +21,34 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toolr0_model::config::WeightDtype;
 use toolr0_model::weights::{Tensors, save_text};
 use toolr0_model::{Checkpoint, LoraConfig};
 use toolr0_rl::Error;
+
+use crate::args::HeldOut;
+
+/// What a run was asked for beside its configuration: `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Terms {
+    /// Of the program that began it.
+    pub(crate) version: String,
+    /// When it began, seconds since 1970: the time that chat templates which print a date are told all along.
+    pub(crate) began: u64,
+    /// SHA-256 of the base's weights.
+    pub(crate) base: String,
+    /// Which held-out set is the exam.
+    pub(crate) questions: HeldOut,
+    /// Whether both models of every iteration stay.
+    pub(crate) keep_iterations: bool,
+    /// `K`, and the share of exam questions that one of `K` samples of the base solves, once that is measured.
+    pub(crate) pass_at: Option<(usize, f64)>,
+}
+
+/// Name of the file with [`Terms`].
+const TERMS: &str = "run.json";
 
 /// A directory that this run made and owns.
 #[derive(Debug)]
@@ -62,6 +88,26 @@ impl RunDir {
         let made = !path.exists();
         std::fs::create_dir_all(path).with_context(|| format!("failed to make {}", path.display()))?;
         Ok(Self { root: path.to_owned(), made, kept: false })
+    }
+
+    /// Opens the directory of a run that was begun, and what it was asked for.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Terms)> {
+        for name in ["config.yaml", TERMS] {
+            if !path.join(name).exists() {
+                bail!("{} holds no run that could go on: there is no {name} in it", path.display());
+            }
+        }
+        let file = path.join(TERMS);
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+        let terms = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not what was written", file.display()))?;
+        Ok((Self { root: path.to_owned(), made: false, kept: true }, terms))
+    }
+
+    /// Writes what the run was asked for.
+    pub(crate) fn terms(&self, terms: &Terms) -> Result<()> {
+        Ok(self.text(TERMS, &format!("{}\n", serde_json::to_string_pretty(terms)?))?)
     }
 
     /// From here on the directory stays, whatever happens.
@@ -174,8 +220,33 @@ impl Log {
         Ok((Self { path: path.to_owned(), file, len }, text))
     }
 
-    /// Adds one line. If the disk is full, the file ends with the line before.
-    pub(crate) fn push(&mut self, item: &impl Serialize) -> Result<(), Error> {
+    /// A file whose first `lines` lines count: it is made if none do, and what follows them is cut off. Returns them as
+    /// well.
+    pub(crate) fn cut(path: &Path, lines: usize) -> Result<(Self, String)> {
+        let (mut log, mut text) = Self::resume(path)?;
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).take(lines).collect();
+        if ends.len() < lines {
+            bail!("{} has {} lines, expected at least {lines}", path.display(), ends.len());
+        }
+        text.truncate(ends.last().copied().unwrap_or(0));
+        log.len = text.len() as u64;
+        let cut = log.file.set_len(log.len).and_then(|()| log.file.seek(SeekFrom::End(0)));
+        cut.with_context(|| format!("failed to write {}", path.display()))?;
+        Ok((log, text))
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All lines are on disk.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.file.sync_data().map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Adds one line and returns it. If the disk is full, the file ends with the line before.
+    pub(crate) fn push(&mut self, item: &impl Serialize) -> Result<String, Error> {
         let line = json(item, &self.path)?;
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.flush());
         if let Err(source) = written {
@@ -184,7 +255,7 @@ impl Log {
             return Err(Error::Write { path: self.path.clone(), source });
         }
         self.len += line.len() as u64;
-        Ok(())
+        Ok(line)
     }
 }
 

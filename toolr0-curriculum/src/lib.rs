@@ -12,6 +12,7 @@
 //! - [`attempts`]: how often a task was solved, where an attempt that crashed is unknown, not failed;
 //! - [`frontier`]: the reward of a difficulty, and the easy/medium/hard buckets;
 //! - [`dedup`](mod@dedup): one task per fingerprint, the best of them;
+//! - [`diversity`]: whether the generator still says new things;
 //! - [`guard`]: questions of benchmarks that nothing may be trained on;
 //! - [`quota`]: how many tasks each domain and each bucket gives;
 //! - [`select`](mod@select): the choice and its order, easy to hard;
@@ -21,6 +22,7 @@
 
 pub mod attempts;
 pub mod dedup;
+pub mod diversity;
 pub mod error;
 pub mod frontier;
 pub mod guard;

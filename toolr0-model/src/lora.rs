@@ -218,7 +218,7 @@ impl LoraConfig {
         let config = Self::from_peft(&json, &path)?;
         let expected =
             config.expected(model).into_iter().map(|(name, shape)| (format!("{PREFIX}{name}"), shape));
-        let adapters = weights::load_file(&dir.join(FILE), expected.collect())?;
+        let adapters = weights::load_exactly(&dir.join(FILE), expected.collect())?;
         let plain = |(name, x): (String, Tensor)| (name[PREFIX.len()..].to_owned(), x);
         Ok((config, adapters.into_iter().map(plain).collect()))
     }

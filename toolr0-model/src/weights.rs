@@ -111,7 +111,7 @@ pub fn from_bytes(bytes: &[u8], label: &Path, config: &ModelConfig) -> Result<Te
 /// # Errors
 ///
 /// As [`load`].
-pub(crate) fn load_file(path: &Path, expected: BTreeMap<String, Vec<usize>>) -> Result<Tensors> {
+pub fn load_exactly(path: &Path, expected: BTreeMap<String, Vec<usize>>) -> Result<Tensors> {
     let mut loader = Loader { expected, tied: false, head: None, found: Tensors::new() };
     loader.file(path, |_| true)?;
     loader.finish(path)

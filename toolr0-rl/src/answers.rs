@@ -92,6 +92,8 @@ impl<'a> Cast<'a> {
 pub(crate) struct Tab {
     /// Tokens.
     pub(crate) tokens: usize,
+    /// How often the judge was asked.
+    pub(crate) judge_calls: usize,
     /// Why answers are unknown, counted.
     pub(crate) unknown: Drops,
 }

@@ -14,6 +14,7 @@ use toolr0_reward::{RewardConfig, Style};
 
 pub use self::endpoint::{EndpointConfig, EndpointRole};
 use crate::advantage::AdvantageConfig;
+use crate::alarm::AlarmConfig;
 use crate::loss::GrpoConfig;
 use crate::optim::AdamWConfig;
 use crate::schedule::Schedule;
@@ -48,6 +49,12 @@ pub struct RunConfig {
     pub exam: ExamConfig,
     /// Somebody outside who answers in place of the frozen solver. Default none.
     pub endpoint: Option<EndpointConfig>,
+    /// How often a run is saved.
+    pub checkpoint: CheckpointConfig,
+    /// What a run watches itself by.
+    pub alarms: AlarmConfig,
+    /// Faults made on purpose.
+    pub drill: Drill,
 }
 
 /// The turns.
@@ -283,6 +290,41 @@ pub struct ExamConfig {
 impl Default for ExamConfig {
     fn default() -> Self {
         Self { items: 400, max_new_tokens: 512, pass_at: 0 }
+    }
+}
+
+/// How often a run is saved, so that it can go on after whatever ended it. Changes no result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// Steps between two checkpoints of one turn; there is one at the end of each turn anyway, and with 0 nowhere else.
+    /// Default 10.
+    pub every: usize,
+    /// Checkpoints that stay, the newest; 0 keeps all, which makes every step quick to replay. Default 2.
+    pub keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 10, keep: 2 }
+    }
+}
+
+/// Faults made on purpose, to see that a run notices and survives them. All off by default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drill {
+    /// The step of the solver's turn, from 1, from which on its learning rate is multiplied by `rate_factor`.
+    pub rate_from_step: usize,
+    /// The factor. Default 1.
+    pub rate_factor: f64,
+    /// Share of completions whose reward becomes NaN, as if a verifier had failed. Default 0.
+    pub nan_rewards: f64,
+}
+
+impl Default for Drill {
+    fn default() -> Self {
+        Self { rate_from_step: 0, rate_factor: 1.0, nan_rewards: 0.0 }
     }
 }
 

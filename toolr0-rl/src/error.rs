@@ -82,6 +82,41 @@ pub enum Error {
         /// What it does.
         reason: String,
     },
+    /// Something cannot be written as JSON.
+    #[error("failed to write {what} as JSON")]
+    Json {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file of the run could not be read.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of a checkpoint or of the ledger is not what was written.
+    #[error("{} {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, fit to follow its name.
+        reason: String,
+    },
+    /// Another process writes to the same run.
+    #[error("another process is writing to {}", path.display())]
+    InUse {
+        /// The folder.
+        path: std::path::PathBuf,
+    },
+    /// An alarm whose action is to stop, or after which there was nothing left to go back to.
+    #[error("{0}")]
+    Alarm(Box<crate::alarm::AlarmReport>),
     /// A file of the run could not be written.
     #[error("failed to write {}", path.display())]
     Write {

@@ -3,7 +3,9 @@
 //! Read in this order:
 //!
 //! - [`selfplay`]: the turns, and the one walk that both roles take;
-//! - [`record`]: what a run tells while it goes on;
+//! - [`record`]: what a run tells while it goes on; [`ledger`]: who taught what to whom, at what cost;
+//! - [`state`], [`checkpoint`]: where a run stands, and how that is kept whole on disk;
+//! - [`alarm`]: what a run watches itself by;
 //! - [`policy`]: a role's language model, frozen to sample or trained;
 //! - [`answers`]: who answers where text is enough, in this process or outside of it;
 //! - [`advantage`], [`loss`], [`shaping`]: from rewards to slopes, in plain `f64`;
@@ -16,11 +18,16 @@
 #![cfg_attr(not(feature = "cuda"), forbid(unsafe_code))]
 
 pub mod advantage;
+pub mod alarm;
 pub mod answers;
+mod boundary;
+pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod exam;
 pub mod kernels;
+mod learn;
+pub mod ledger;
 pub mod loss;
 pub mod optim;
 pub mod policy;
@@ -30,6 +37,7 @@ pub mod schedule;
 pub mod selfplay;
 pub mod sft;
 pub mod shaping;
+pub mod state;
 pub mod update;
 
 pub use answers::{Answerer, Answers};

@@ -146,11 +146,14 @@ pub(crate) fn in_parts<P: Sync, R: Send>(
     Ok((grads, results))
 }
 
+/// First and second moment of every tensor, by its name.
+pub type Moments = BTreeMap<String, (Vec<f32>, Vec<f32>)>;
+
 /// The optimiser's state: first and second moment of every tensor, and the number of updates.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     config: AdamWConfig,
-    moments: BTreeMap<String, (Vec<f32>, Vec<f32>)>,
+    moments: Moments,
     steps: u64,
 }
 
@@ -160,13 +163,31 @@ impl AdamW {
         Self { config, moments: BTreeMap::new(), steps: 0 }
     }
 
+    /// The optimiser whose state this is: moments by tensor name, none before the first of `steps` updates.
+    pub fn restored(config: AdamWConfig, moments: Moments, steps: u64) -> Self {
+        Self { config, moments, steps }
+    }
+
+    /// Euclidean norm of the last update at the rate `lr`, without weight decay; 0 before the first.
+    pub fn update_norm(&self, lr: f64) -> f64 {
+        let c = &self.config;
+        let bias = |beta: f64| 1.0 - beta.powf(self.steps as f64);
+        let (step, root) = (lr / bias(c.beta1), 1.0 / bias(c.beta2).sqrt());
+        let square = |(m, v): (&f32, &f32)| {
+            let change = step * f64::from(*m) / (f64::from(*v).sqrt() * root + c.eps);
+            change * change
+        };
+        let tensor = |(m, v): &(Vec<f32>, Vec<f32>)| m.iter().zip(v).map(square).sum::<f64>();
+        self.moments.values().map(tensor).sum::<f64>().sqrt()
+    }
+
     /// Updates done so far.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
     /// Moments by tensor name, for checkpoints.
-    pub fn moments(&self) -> &BTreeMap<String, (Vec<f32>, Vec<f32>)> {
+    pub fn moments(&self) -> &Moments {
         &self.moments
     }
 

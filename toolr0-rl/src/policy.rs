@@ -171,7 +171,21 @@ impl Agent {
         stream: Stream,
     ) -> Result<Self> {
         lora.validate()?;
-        let params = trainable(&lora.fresh(&checkpoint.config, stream)?)?;
+        Self::adapted(role, checkpoint, lora, &lora.fresh(&checkpoint.config, stream)?)
+    }
+
+    /// `checkpoint` with these adapters, which alone are trained.
+    ///
+    /// # Errors
+    ///
+    /// If tensors are missing or of another shape.
+    pub fn adapted(
+        role: Role,
+        checkpoint: &Checkpoint,
+        lora: &LoraConfig,
+        adapters: &Tensors,
+    ) -> Result<Self> {
+        let params = trainable(adapters)?;
         let adapters = params.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
         let model = CausalLm::new(&checkpoint.config, &checkpoint.tensors)?.with_adapters(lora, &adapters)?;
         Ok(Self { role, base: checkpoint.clone(), lora: Some(lora.clone()), params, model })

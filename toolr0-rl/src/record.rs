@@ -6,8 +6,10 @@ use serde::Serialize;
 use toolr0_curriculum::guard::Hit;
 use toolr0_curriculum::{Candidate, Drops, Funnel};
 
+use crate::alarm::AlarmReport;
 use crate::error::Result;
 use crate::exam::ExamReport;
+use crate::ledger::Entry;
 use crate::update::UpdateStats;
 
 /// What a run tells while it goes on, and whether it may go on.
@@ -22,6 +24,23 @@ pub trait Observer {
     ///
     /// What the log cannot take, such as [`Error::Write`](crate::Error::Write); it ends the run.
     fn record(&mut self, record: &Record) -> Result<()>;
+    /// What the ledger says of the record before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Observer::record`].
+    fn enter(&mut self, entry: &Entry) -> Result<()> {
+        let _ = entry;
+        Ok(())
+    }
+    /// All records so far must be on disk now: a checkpoint that counts them follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Observer::record`].
+    fn sync(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Whether the run should end at the next step boundary.
     fn stopped(&self) -> bool {
         false
@@ -66,6 +85,8 @@ pub enum Record {
         /// Result.
         report: ExamReport,
     },
+    /// An alarm that was raised.
+    Alarm(AlarmReport),
 }
 
 /// A task as the solver met it before it trained on it.

@@ -3,7 +3,7 @@
 use toolr0_curriculum::{Attempts, Drops};
 use toolr0_reward::Reward;
 use toolr0_reward::reward::Term;
-use toolr0_tools::Prompt;
+use toolr0_tools::{Prompt, TaskId};
 
 use crate::config::{DynamicSampling, Overlong};
 use crate::error::Result;
@@ -27,6 +27,12 @@ pub(crate) struct Round {
     pub(crate) sampled_tokens: usize,
     /// Answers that did not come from outside, by reason.
     pub(crate) unknown: Drops,
+    /// Tokens among these that the frozen solver wrote, as it was probed and as it judged.
+    pub(crate) probe_tokens: usize,
+    /// How often it was asked to judge.
+    pub(crate) judge_calls: usize,
+    /// The tasks of each group: the one that was asked, or those that were invented.
+    pub(crate) tasks: Vec<Vec<TaskId>>,
     /// Groups that were thrown away.
     pub(crate) resampled: usize,
     /// Fingerprint of the first prompt.
@@ -71,11 +77,16 @@ impl Round {
         self.probed.extend(other.probed);
         self.sampled_tokens += other.sampled_tokens;
         self.unknown.merge(&other.unknown);
+        self.probe_tokens += other.probe_tokens;
+        self.judge_calls += other.judge_calls;
         let (mut rewards, mut outcomes) = (other.rewards.into_iter(), other.outcomes.into_iter());
+        let mut tasks = other.tasks.into_iter();
         for (group, wanted) in other.groups.into_iter().zip(wanted) {
+            let of_group = tasks.next().unwrap_or_default();
             let own = (rewards.by_ref().take(n), outcomes.by_ref().take(n));
             if *wanted {
                 self.groups.push(group);
+                self.tasks.push(of_group);
                 self.rewards.extend(own.0);
                 self.outcomes.extend(own.1);
             } else {
@@ -124,9 +135,9 @@ pub(crate) fn gather(
             NextRound::Enough | NextRound::GiveUp { .. } => break,
         }
     }
-    if let (true, Some(Round { groups, rewards, outcomes, .. })) = (kept.groups.is_empty(), spare) {
+    if let (true, Some(Round { groups, rewards, outcomes, tasks, .. })) = (kept.groups.is_empty(), spare) {
         let resampled = kept.resampled - groups.len();
-        return Ok(Round { groups, rewards, outcomes, resampled, ..kept });
+        return Ok(Round { groups, rewards, outcomes, tasks, resampled, ..kept });
     }
     Ok(kept)
 }

@@ -8,11 +8,12 @@
 //! ```
 //!
 //! One walk for both roles: prompt, rollout, parsed task, verdict, reward, advantage, loss, step. Every random number
-//! comes from a stream named by (iteration, role, step, prompt, sample).
+//! comes from a stream named by (iteration, role, step, prompt, sample), so a run is a function of its [`State`]: it can
+//! begin at any, saved by itself or by a process that was killed, and go back to one when an alarm says so.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
-use rand::seq::SliceRandom;
 use toolr0_curriculum::{
     Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, draw_specs, select, verify,
 };
@@ -23,17 +24,18 @@ use toolr0_reward::reward::Curriculum;
 use toolr0_reward::{Reward, Verdict, judge, wire};
 use toolr0_tools::{Prompt, Task, TaskId, TaskSpec};
 
-use crate::advantage::{Rewards, advantages};
+use crate::alarm::Raised;
 use crate::answers::{Answerer, Answers, Cast, Tab};
-use crate::config::{EndpointRole, RlConfig, RolloutConfig, RunConfig};
+use crate::checkpoint::Store;
+use crate::config::{EndpointRole, RunConfig};
 use crate::error::{Error, Result};
 use crate::exam::{ExamReport, sit};
-use crate::optim::AdamW;
+use crate::learn::Place;
+use crate::ledger::{Cost, Entry, lines};
 use crate::policy::{Agent, Group, Role, Rollout, Sampler};
 pub use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample, StepReport};
 use crate::round::{Round, gather};
-use crate::shaping::zero_variance;
-use crate::update::{UpdateStats, update};
+use crate::state::{Position, State, Turn};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -68,13 +70,14 @@ pub struct Iteration<'a> {
 /// A run: configuration, base model, held-out questions.
 #[derive(Debug)]
 pub struct SelfPlay<'a> {
-    config: &'a RunConfig,
+    pub(crate) config: &'a RunConfig,
     law: SpecLaw,
-    base: &'a Checkpoint,
+    pub(crate) base: &'a Checkpoint,
     exam: &'a [Task],
     guard: Option<&'a Guard>,
     outside: Option<(&'a dyn Answerer, &'a [EndpointRole])>,
-    root: Stream,
+    pub(crate) store: Option<&'a Store>,
+    pub(crate) root: Stream,
 }
 
 impl<'a> SelfPlay<'a> {
@@ -87,7 +90,7 @@ impl<'a> SelfPlay<'a> {
         config.check()?;
         let law = SpecLaw::new(config.spec.clone())?;
         let root = Stream::root(config.seed).child("selfplay");
-        Ok(Self { config, law, base, exam, guard: None, outside: None, root })
+        Ok(Self { config, law, base, exam, guard: None, outside: None, store: None, root })
     }
 
     /// The same run, whose solver never trains on a task that is like an item of `guard`.
@@ -100,21 +103,20 @@ impl<'a> SelfPlay<'a> {
         Self { outside: Some((outside, roles)), ..self }
     }
 
-    /// Runs to the end, or to the next step boundary after the observer asks to stop. `keep` is called with what
-    /// each iteration leaves.
+    /// The same run, saved in `store` at the end of every turn and every [`CheckpointConfig::every`] steps.
+    ///
+    /// [`CheckpointConfig::every`]: crate::config::CheckpointConfig::every
+    pub fn saved_in(self, store: &'a Store) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
+    /// The state in which the run begins.
     ///
     /// # Errors
     ///
-    /// If the arithmetic fails, or `observer` or `keep` does; if the configuration names a guard or an endpoint that was not
-    /// given; if somebody outside fails for good.
-    pub fn run(
-        &self,
-        observer: &mut dyn Observer,
-        keep: &mut dyn FnMut(&Iteration<'_>) -> Result<()>,
-    ) -> Result<Outcome> {
-        let config = self.config;
-        self.check_given()?;
-        let agent = |role: Role| match &config.rl.lora {
+    /// If tensors of the base are missing or of another shape.
+    pub fn start(&self) -> Result<State> {
+        let agent = |role: Role| match &self.config.rl.lora {
             Some(lora) => {
                 let stream = self.root.child("adapters").child(role.to_string().as_str());
                 Agent::with_adapters(role, self.base, lora, stream)
@@ -122,40 +124,56 @@ impl<'a> SelfPlay<'a> {
             None => Agent::new(role, self.base),
         };
         let generator = agent(Role::Generator)?;
-        let solver = match config.selfplay.shared_weights {
+        let solver = match self.config.selfplay.shared_weights {
             true => generator.shared(Role::Solver),
             false => agent(Role::Solver)?,
         };
+        State::start(self.config, generator, solver)
+    }
+
+    /// Runs from the beginning to the end, or to the next step boundary after the observer asks to stop. `keep` is
+    /// called with what each iteration leaves.
+    ///
+    /// # Errors
+    ///
+    /// If the arithmetic fails, an alarm ends the run, or `observer` or `keep` fails; if the configuration names a guard or an
+    /// endpoint that was not given; if somebody outside fails for good.
+    pub fn run(
+        &self,
+        observer: &mut dyn Observer,
+        keep: &mut dyn FnMut(&Iteration<'_>) -> Result<()>,
+    ) -> Result<Outcome> {
+        self.go_on(self.start()?, observer, keep)
+    }
+
+    /// As [`SelfPlay::run`], from `state`: the rest of the run is the same to the bit, whoever was there before.
+    ///
+    /// # Errors
+    ///
+    /// As [`SelfPlay::run`].
+    pub fn go_on(
+        &self,
+        mut state: State,
+        observer: &mut dyn Observer,
+        keep: &mut dyn FnMut(&Iteration<'_>) -> Result<()>,
+    ) -> Result<Outcome> {
+        let config = self.config;
+        self.check_given()?;
         let reference = match config.rl.loss.needs_reference() {
             true => Some(Sampler::new(self.base, config.rl.max_rows)?),
             false => None,
         };
-        let mut exams = Vec::new();
-        self.examine(&solver, 0, observer, &mut exams)?;
-        let mut iterations = 0;
-        for iteration in 1..=config.selfplay.iterations {
-            if observer.stopped() {
-                break;
+        while state.position.iteration <= config.selfplay.iterations && !observer.stopped() {
+            match state.position.turn {
+                Turn::Exam => self.examine(&mut state, observer, keep)?,
+                Turn::Generator => self.train_generator(&mut state, reference.as_ref(), observer)?,
+                Turn::Dataset => self.make_dataset(&mut state, observer)?,
+                Turn::Solver => self.train_solver(&mut state, reference.as_ref(), observer)?,
             }
-            let frozen_solver = solver.sampler(config.rl.max_rows)?;
-            let cast = Cast::new(&frozen_solver, self.outside);
-            self.train_generator(iteration, &generator, cast, reference.as_ref(), observer)?;
-            if observer.stopped() {
-                break;
-            }
-            let frozen_generator = generator.sampler(config.rl.max_rows)?;
-            let tasks = self.dataset(iteration, &frozen_generator, cast, observer)?;
-            if observer.stopped() {
-                break;
-            }
-            self.train_solver(iteration, &solver, &tasks, reference.as_ref(), observer)?;
-            if observer.stopped() {
-                break;
-            }
-            self.examine(&solver, iteration, observer, &mut exams)?;
-            keep(&Iteration { number: iteration, tasks: &tasks, generator: &generator, solver: &solver })?;
-            iterations = iteration;
         }
+        self.save(&state, observer)?;
+        let iterations = state.iterations();
+        let State { generator, solver, exams, .. } = state;
         let adapters = match (generator.adapters()?, solver.adapters()?) {
             (Some((lora, generator)), Some((_, solver))) => Some((lora.clone(), [generator, solver])),
             _ => None,
@@ -182,75 +200,95 @@ impl<'a> SelfPlay<'a> {
         Ok(())
     }
 
+    /// The solver sits the exam, which ends an iteration.
     fn examine(
         &self,
-        solver: &Agent,
-        iteration: usize,
+        state: &mut State,
         observer: &mut dyn Observer,
-        exams: &mut Vec<ExamReport>,
+        keep: &mut dyn FnMut(&Iteration<'_>) -> Result<()>,
     ) -> Result<()> {
-        if self.exam.is_empty() {
-            return Ok(());
+        let iteration = state.position.iteration;
+        let mut raised = Vec::new();
+        if !self.exam.is_empty() {
+            let clock = Instant::now();
+            observer.begin(Phase::Exam, iteration, self.exam.len());
+            let sampler = state.solver.sampler(self.config.rl.max_rows)?;
+            let tokens = self.config.exam.max_new_tokens;
+            let mut progress = |done: usize| {
+                observer.advance(done, "");
+                true
+            };
+            let report = sit(&sampler, self.exam, self.config.style, tokens, &mut progress)?;
+            observer.advance(self.exam.len(), &format!("accuracy {:.1} %", 100.0 * report.accuracy));
+            state.exams.push(report.clone());
+            raised = state.watch.exam(&self.config.alarms, &state.exams);
+            let cost = Cost { seconds: clock.elapsed().as_secs_f64(), ..Cost::default() };
+            let entry = self.entry(state, state.position, self.root, cost, &[]);
+            self.tell(state, &Record::Exam { iteration, report }, &entry, observer)?;
         }
-        observer.begin(Phase::Exam, iteration, self.exam.len());
-        let sampler = solver.sampler(self.config.rl.max_rows)?;
-        let tokens = self.config.exam.max_new_tokens;
-        let mut progress = |done: usize| {
-            observer.advance(done, "");
-            true
-        };
-        let report = sit(&sampler, self.exam, self.config.style, tokens, &mut progress)?;
-        observer.advance(self.exam.len(), &format!("accuracy {:.1} %", 100.0 * report.accuracy));
-        observer.record(&Record::Exam { iteration, report: report.clone() })?;
-        exams.push(report);
-        Ok(())
+        if 0 < iteration {
+            let State { tasks, generator, solver, .. } = &*state;
+            keep(&Iteration { number: iteration, tasks, generator, solver })?;
+        }
+        self.settle(state, Ok(raised), observer)
     }
 
     /// Phase 1: specs in, tasks out, paid for format, validity and difficulty.
     fn train_generator(
         &self,
-        iteration: usize,
-        agent: &Agent,
-        cast: Cast<'_>,
+        state: &mut State,
         reference: Option<&Sampler>,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let (config, steps) = (self.config, self.config.selfplay.generator_steps);
-        let rollout = &config.generator;
-        let mut optimizer = AdamW::new(config.rl.adamw.clone());
-        observer.begin(Phase::Generator, iteration, steps);
-        for step in 0..steps {
-            if observer.stopped() {
-                return Ok(());
-            }
-            let clock = std::time::Instant::now();
-            let stream = self.root.child(iteration).child("generator").child(step);
-            let sampler = agent.sampler(config.rl.max_rows)?;
-            let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
-                let stream = round_of(stream, round);
-                let specs = draw_specs(&self.law, rollout.prompts, &mut stream.child("specs").rng());
-                let prompts = ask(&specs, stream, rollout.group_size, |spec| {
-                    wire::generator::prompt(spec, config.style)
-                });
-                let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-                let (probed, tab) = self.probe(&groups, &specs, cast, stream.child("probe"))?;
-                let texts =
-                    groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
-                let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
-                    config.reward.of_generator(&rollout.text, spec, &worth.curriculum)
-                };
-                let rewards = texts.zip(&probed).map(pay).collect();
-                let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
-                round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
-                round.probed = probed.iter().map(|p| p.attempts).collect();
-                round.sampled_tokens += tab.tokens;
-                round.unknown = tab.unknown;
-                Ok(round)
-            })?;
-            let at = Place { iteration, step, steps, stream };
-            self.learn(agent, &mut optimizer, round, reference, rollout, &at, clock, observer)?;
+        let turn = state.position;
+        observer.begin(Phase::Generator, turn.iteration, self.steps(turn.turn));
+        observer.advance(turn.step, "");
+        let solver = state.solver.sampler(self.config.rl.max_rows)?;
+        let cast = Cast::new(&solver, self.outside);
+        while self.goes_on(state, turn, observer) {
+            let done = self.generator_step(state, cast, reference, observer);
+            self.settle(state, done, observer)?;
         }
-        Ok(())
+        self.end_without_steps(state, turn, observer)
+    }
+
+    fn generator_step(
+        &self,
+        state: &mut State,
+        cast: Cast<'_>,
+        reference: Option<&Sampler>,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Raised>> {
+        let (config, Position { iteration, step, .. }) = (self.config, state.position);
+        let rollout = &config.generator;
+        let clock = Instant::now();
+        let stream = self.root.child(iteration).child("generator").child(step);
+        let sampler = state.generator.sampler(config.rl.max_rows)?;
+        let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
+            let stream = round_of(stream, round);
+            let specs = draw_specs(&self.law, rollout.prompts, &mut stream.child("specs").rng());
+            let prompts =
+                ask(&specs, stream, rollout.group_size, |spec| wire::generator::prompt(spec, config.style));
+            let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let (probed, tab) = self.probe(&groups, &specs, cast, stream.child("probe"))?;
+            let texts =
+                groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
+            let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
+                config.reward.of_generator(&rollout.text, spec, &worth.curriculum)
+            };
+            let rewards = texts.zip(&probed).map(pay).collect();
+            let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
+            round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
+            round.probed = probed.iter().map(|p| p.attempts).collect();
+            let of_group = |group: &[Probed]| group.iter().filter_map(|p| p.task.clone()).collect();
+            round.tasks = probed.chunks(rollout.group_size).map(of_group).collect();
+            round.sampled_tokens += tab.tokens;
+            (round.probe_tokens, round.judge_calls, round.unknown) =
+                (tab.tokens, tab.judge_calls, tab.unknown);
+            Ok(round)
+        })?;
+        let at = Place { steps: config.selfplay.generator_steps, stream, clock };
+        self.learn(state, Role::Generator, round, reference, &at, observer)
     }
 
     /// How near each completion's task is to the frontier. Only tasks without a fault are probed: nothing is paid
@@ -286,6 +324,7 @@ impl<'a> SelfPlay<'a> {
         let mut tab = Tab::default();
         for ((i, task), answers) in valid.iter().zip(&tab.book(attempts)?) {
             let attempts = solved(&verdicts(task, answers));
+            out[*i].task = Some(task.id());
             out[*i].attempts = attempts;
             out[*i].curriculum.difficulty = config.frontier.score(attempts);
         }
@@ -311,6 +350,7 @@ impl<'a> SelfPlay<'a> {
                 (wire::judge::prompt(task, style), vec![stream.child(attempt).child(*i)])
             };
             let prompts: Vec<_> = open.iter().map(ask).collect();
+            tab.judge_calls += prompts.len();
             let answers = judge.answer(&prompts, &probe.judge_sampling, &mut |_| true)?;
             let mut replies = tab.book(answers)?.into_iter().flatten();
             open.retain(|(i, _)| {
@@ -342,16 +382,40 @@ impl<'a> SelfPlay<'a> {
         solver.answer(&prompts, sampling, progress)
     }
 
-    /// Phase 2: candidates become tasks, and every drop is counted.
+    /// Phase 2 as a turn of the run.
+    fn make_dataset(&self, state: &mut State, observer: &mut dyn Observer) -> Result<()> {
+        let (iteration, rows) = (state.position.iteration, self.config.rl.max_rows);
+        let clock = Instant::now();
+        let (generator, solver) = (state.generator.sampler(rows)?, state.solver.sampler(rows)?);
+        let cast = Cast::new(&solver, self.outside);
+        let Some((tasks, samples, mut report, mut cost)) =
+            self.dataset(iteration, &generator, cast, observer)?
+        else {
+            return Ok(());
+        };
+        let domains = self.law.tables().domains.values().filter(|weight| 0.0 < **weight).count();
+        let raised = state.watch.dataset(&self.config.alarms, &tasks, domains);
+        report.seconds = clock.elapsed().as_secs_f64();
+        cost.seconds = report.seconds;
+        let stream = self.root.child(iteration).child("dataset");
+        let data = Some(lines(&tasks).map_err(|error| Error::Json { what: "tasks", source: error })?);
+        let entry = Entry { data, ..self.entry(state, state.position, stream, cost, &tasks) };
+        state.tasks = tasks;
+        self.tell(state, &Record::Dataset(report), &entry, observer)?;
+        let entry = self.entry(state, state.position, stream, Cost::default(), &[]);
+        self.tell(state, &Record::Samples { iteration, tasks: samples }, &entry, observer)?;
+        self.settle(state, Ok(raised), observer)
+    }
+
+    /// Phase 2: candidates become tasks, and every drop is counted; `None` if the run was asked to stop meanwhile.
     fn dataset(
         &self,
         iteration: usize,
         generator: &Sampler,
         cast: Cast<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Vec<Candidate>> {
+    ) -> Result<Option<(Vec<Candidate>, Vec<Sample>, DatasetReport, Cost)>> {
         let (config, data) = (self.config, &self.config.dataset);
-        let clock = std::time::Instant::now();
         let stream = self.root.child(iteration).child("dataset");
         let specs = draw_specs(&self.law, data.candidates, &mut stream.child("specs").rng());
         let prompts = ask(&specs, stream, 1, |spec| wire::generator::prompt(spec, config.style));
@@ -364,8 +428,9 @@ impl<'a> SelfPlay<'a> {
             generator.sample(&prompts, &data.sampling, &mut progress)?
         };
         if observer.stopped() {
-            return Ok(Vec::new()); // Cut-off completions are not bad ones: nothing is counted of them.
+            return Ok(None); // Cut-off completions are not bad ones: nothing is counted of them.
         }
+        let written = sampled(&groups);
         let (mut unreadable, mut candidates) = (Drops::default(), Vec::new());
         for (group, spec) in groups.iter().zip(specs) {
             for rollout in &group.rollouts {
@@ -407,7 +472,7 @@ impl<'a> SelfPlay<'a> {
             self.attempt(&tasks, cast.verifier, &sampling, data.samples, stream, &mut progress)?
         };
         if observer.stopped() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let mut tab = Tab::default();
         let answers = tab.book(attempted)?;
@@ -434,7 +499,7 @@ impl<'a> SelfPlay<'a> {
         let rates: Vec<f64> = tasks.iter().filter_map(|c| c.attempts.rate()).collect();
         let mut domains = BTreeMap::new();
         tasks.iter().for_each(|c| *domains.entry(c.spec.domain.clone()).or_default() += 1);
-        observer.record(&Record::Dataset(DatasetReport {
+        let report = DatasetReport {
             iteration,
             funnel: pool.funnel,
             contaminated,
@@ -443,167 +508,69 @@ impl<'a> SelfPlay<'a> {
             success_rate: mean(&rates).unwrap_or(0.0),
             p_hat,
             domains,
-            seconds: clock.elapsed().as_secs_f64(),
-        }))?;
-        observer.record(&Record::Samples { iteration, tasks: showcase(&tasks, &answers) })?;
-        Ok(tasks)
+            seconds: 0.0, // told by whoever holds the clock
+        };
+        let samples = showcase(&tasks, &answers);
+        let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
+        Ok(Some((tasks, samples, report, cost)))
     }
 
     /// Phase 3: tasks in their order, paid for format and accuracy.
     fn train_solver(
         &self,
-        iteration: usize,
-        agent: &Agent,
-        tasks: &[Candidate],
+        state: &mut State,
         reference: Option<&Sampler>,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let (config, steps) = (self.config, self.config.selfplay.solver_steps);
-        let rollout = &config.solver;
-        let mut optimizer = AdamW::new(config.rl.adamw.clone());
-        observer.begin(Phase::Solver, iteration, steps);
-        if tasks.is_empty() {
-            return Ok(());
+        let turn = state.position;
+        observer.begin(Phase::Solver, turn.iteration, self.steps(turn.turn));
+        observer.advance(turn.step, "");
+        while !state.tasks.is_empty() && self.goes_on(state, turn, observer) {
+            let done = self.solver_step(state, reference, observer);
+            self.settle(state, done, observer)?;
         }
-        for step in 0..steps {
-            if observer.stopped() {
-                return Ok(());
-            }
-            let clock = std::time::Instant::now();
-            let stream = self.root.child(iteration).child("solver").child(step);
-            let sampler = agent.sampler(config.rl.max_rows)?;
-            let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
-                let stream = round_of(stream, round);
-                let mut any = stream.child("tasks").rng();
-                let wanted = steps * rollout.prompts;
-                let which = |i| match round {
-                    0 => place(step * rollout.prompts + i, wanted, tasks.len()),
-                    _ => (uniform_f64(&mut any) * tasks.len() as f64) as usize,
-                };
-                let chosen: Vec<&Task> = (0..rollout.prompts).map(which).map(|i| &tasks[i].task).collect();
-                let prompts = ask(&chosen, stream, rollout.group_size, |task| {
-                    wire::solver::prompt(&task.question, &task.tools, config.style)
-                });
-                let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-                let (mut rewards, mut solved) = (Vec::new(), Vec::new());
-                for (group, task) in groups.iter().zip(&chosen) {
-                    for rollout in &group.rollouts {
-                        rewards.push(config.reward.of_solver(task, &rollout.text));
-                        solved.push(f64::from(judge(task, &rollout.text).solved));
-                    }
-                }
-                let mut round = Round::new(groups, rewards, |r| r.get("accuracy"), &prompts[0].0);
-                round.rates = solved;
-                Ok(round)
-            })?;
-            let at = Place { iteration, step, steps, stream };
-            self.learn(agent, &mut optimizer, round, reference, rollout, &at, clock, observer)?;
-        }
-        Ok(())
+        self.end_without_steps(state, turn, observer)
     }
 
-    /// What both roles do with their rewards: advantages, as many updates as the configuration says, and a record.
-    #[expect(clippy::too_many_arguments, reason = "one step of one role, and all that it depends on")]
-    fn learn(
+    fn solver_step(
         &self,
-        agent: &Agent,
-        optimizer: &mut AdamW,
-        mut round: Round,
+        state: &mut State,
         reference: Option<&Sampler>,
-        rollout: &RolloutConfig,
-        at: &Place,
-        clock: std::time::Instant,
         observer: &mut dyn Observer,
-    ) -> Result<()> {
-        let rl = &self.config.rl;
-        round.shape(rl.overlong, rollout.sampling.max_new_tokens)?;
-        let Round { groups, rewards, .. } = &round;
-        // Not scored is not zero: NaN leaves the baseline and gets no advantage.
-        let totals: Vec<f64> = rewards.iter().map(|r| r.total().unwrap_or(f64::NAN)).collect();
-        let counts = zero_variance(&totals, rollout.group_size)?;
-        let mut advantages = credit(&round, &totals, rollout.group_size, rl)?;
-        if rl.shuffle_advantages {
-            advantages.shuffle(&mut at.stream.child("shuffle").rng());
-        }
-        let rate = rollout.learning_rate.unwrap_or(rl.learning_rate);
-        let rate = rate * rl.schedule.factor(at.step as u64, at.steps as u64);
-        let mut done = UpdateStats::default();
-        for epoch in 0..rl.epochs {
-            let first = done.stats.mismatch.take();
-            let dropout = at.stream.child("dropout").child(epoch);
-            let reference = reference.map(Sampler::model);
-            done = update(agent, optimizer, groups, &advantages, reference, rl, rate, dropout)?;
-            done.stats.mismatch = first.or(done.stats.mismatch); // of the weights that sampled
-        }
-        let scored: Vec<&Reward> = rewards.iter().filter(|r| !r.unscorable()).collect();
-        let mut terms = BTreeMap::new();
-        for reward in &scored {
-            for term in &reward.terms {
-                *terms.entry(term.name.to_owned()).or_insert(0.0) +=
-                    term.value.unwrap_or(0.0) / scored.len() as f64;
+    ) -> Result<Vec<Raised>> {
+        let (config, Position { iteration, step, .. }) = (self.config, state.position);
+        let (rollout, steps) = (&config.solver, config.selfplay.solver_steps);
+        let clock = Instant::now();
+        let stream = self.root.child(iteration).child("solver").child(step);
+        let sampler = state.solver.sampler(config.rl.max_rows)?;
+        let tasks = &state.tasks;
+        let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
+            let stream = round_of(stream, round);
+            let mut any = stream.child("tasks").rng();
+            let wanted = steps * rollout.prompts;
+            let which = |i| match round {
+                0 => place(step * rollout.prompts + i, wanted, tasks.len()),
+                _ => (uniform_f64(&mut any) * tasks.len() as f64) as usize,
+            };
+            let chosen: Vec<&Task> = (0..rollout.prompts).map(which).map(|i| &tasks[i].task).collect();
+            let prompts = ask(&chosen, stream, rollout.group_size, |task| {
+                wire::solver::prompt(&task.question, &task.tools, config.style)
+            });
+            let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let (mut rewards, mut solved) = (Vec::new(), Vec::new());
+            for (group, task) in groups.iter().zip(&chosen) {
+                for rollout in &group.rollouts {
+                    rewards.push(config.reward.of_solver(task, &rollout.text));
+                    solved.push(f64::from(judge(task, &rollout.text).solved));
+                }
             }
-        }
-        let mut faults = Drops::default();
-        for fault in rewards.iter().filter_map(|r| r.fault.as_ref()) {
-            faults.add(fault.kind());
-        }
-        let rollouts = || groups.iter().flat_map(|g| &g.rollouts);
-        let n = rewards.len().max(1) as f64;
-        let cut = rollouts().filter(|r| r.finish == toolr0_model::Finish::Length).count();
-        let seconds = clock.elapsed().as_secs_f64();
-        let report = StepReport {
-            iteration: at.iteration,
-            role: agent.role.to_string(),
-            step: at.step + 1,
-            reward: mean(&scored.iter().filter_map(|r| r.total()).collect::<Vec<_>>()).unwrap_or(0.0),
-            reward_terms: terms,
-            unscorable: rewards.len() - scored.len(),
-            unknown: round.unknown.clone(),
-            success_rate: mean(&round.rates),
-            p_hat: match agent.role {
-                Role::Generator => histogram(round.probed.iter().copied(), self.config.probe.samples),
-                Role::Solver => Vec::new(),
-            },
-            zero_variance: counts.flat_share(),
-            resampled: round.resampled,
-            faults,
-            completion_tokens: sampled(groups) as f64 / n,
-            truncated: cut as f64 / n,
-            sampled_tokens: round.sampled_tokens,
-            prompt_fingerprint: round.fingerprint.clone(),
-            seconds,
-            tokens_per_second: (round.sampled_tokens + done.positions) as f64 / seconds,
-            update: done,
-        };
-        let rate = report.success_rate.map_or("-".to_owned(), |r| format!("{r:.2}"));
-        let note = format!("reward {:.2}  p-hat {rate}", report.reward);
-        observer.record(&Record::Step(Box::new(report)))?;
-        observer.advance(at.step + 1, &note);
-        Ok(())
+            let mut round = Round::new(groups, rewards, |r| r.get("accuracy"), &prompts[0].0);
+            round.rates = solved;
+            round.tasks = chosen.iter().map(|task| vec![task.id()]).collect();
+            Ok(round)
+        })?;
+        self.learn(state, Role::Solver, round, reference, &Place { steps, stream, clock }, observer)
     }
-}
-
-/// The advantages of a round, from all that an estimator may ask for: totals, terms, and tokens that carry loss.
-fn credit(round: &Round, totals: &[f64], n: usize, rl: &RlConfig) -> Result<Vec<f64>> {
-    let rollouts = round.groups.iter().flat_map(|g| &g.rollouts);
-    let silent = |r: &Rollout| rl.mask_truncated && r.finish == toolr0_model::Finish::Length;
-    let lengths: Vec<usize> = rollouts.map(|r| if silent(r) { 0 } else { r.tokens.len() }).collect();
-    let n_terms = round.rewards.first().map_or(0, |reward| reward.terms.len());
-    let term = |i: usize| -> Vec<f64> {
-        round.rewards.iter().map(|r| r.terms[i].value.unwrap_or(f64::NAN)).collect()
-    };
-    let terms: Vec<Vec<f64>> = (0..n_terms).map(term).collect();
-    let terms: Vec<&[f64]> = terms.iter().map(Vec::as_slice).collect();
-    let rewards = Rewards { total: totals, n, lengths: Some(&lengths), terms: &terms };
-    advantages(&rewards, &rl.advantage)
-}
-
-/// Where in a run a step stands, and its stream.
-struct Place {
-    iteration: usize,
-    step: usize,
-    steps: usize,
-    stream: Stream,
 }
 
 /// The stream of a further round of dynamic sampling; the first has the step's own.
@@ -626,6 +593,8 @@ fn ask<T>(
 struct Probed {
     attempts: Attempts,
     curriculum: Curriculum,
+    /// The task, if it has no fault.
+    task: Option<TaskId>,
 }
 
 /// What became of the answers to a task. One that did not come is unknown.
@@ -657,7 +626,7 @@ fn place(i: usize, wanted: usize, n: usize) -> usize {
 }
 
 /// How many tasks were solved 0, 1, .. `k` times; those without an attempt are not counted.
-fn histogram(attempts: impl Iterator<Item = Attempts>, k: usize) -> Vec<usize> {
+pub(crate) fn histogram(attempts: impl Iterator<Item = Attempts>, k: usize) -> Vec<usize> {
     let mut counts = vec![0; k + 1];
     for attempts in attempts.filter(|attempts| 0 < attempts.tried()) {
         counts[(attempts.solved() as usize).min(k)] += 1;
@@ -688,11 +657,11 @@ fn samples(stream: Stream, n: usize) -> Vec<Stream> {
     (0..n).map(|sample| stream.child("sample").child(sample)).collect()
 }
 
-fn sampled(groups: &[Group]) -> usize {
+pub(crate) fn sampled(groups: &[Group]) -> usize {
     groups.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum()
 }
 
-fn mean(x: &[f64]) -> Option<f64> {
+pub(crate) fn mean(x: &[f64]) -> Option<f64> {
     if x.is_empty() { None } else { Some(x.iter().sum::<f64>() / x.len() as f64) }
 }
 

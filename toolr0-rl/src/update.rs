@@ -30,6 +30,8 @@ pub struct UpdateStats {
     pub loss: f64,
     /// Global gradient norm before clipping; 0 where nothing carried a gradient.
     pub grad_norm: f64,
+    /// Norm of the update of the weights, without weight decay; 0 where nothing carried a gradient.
+    pub update_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// The loss in parts.
@@ -162,6 +164,7 @@ pub fn update(
         out.head_rows += head_rows;
     }
     out.grad_norm = optimizer.step(agent.params(), &grads, learning_rate)?;
+    out.update_norm = optimizer.update_norm(learning_rate);
     Ok(out)
 }
 

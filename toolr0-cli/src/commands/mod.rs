@@ -10,6 +10,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod figures;
 pub(crate) mod inspect;
+pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod score;
 pub(crate) mod selfplay;

@@ -2,15 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 use toolr0_curriculum::guard::Hit;
 use toolr0_curriculum::{Drops, Guard};
+use toolr0_model::Checkpoint;
 use toolr0_model::rng::Stream;
+use toolr0_rl::checkpoint::{self, Store};
 use toolr0_rl::exam::pass_at;
+use toolr0_rl::ledger::{Entry, tensors};
 use toolr0_rl::selfplay::{Iteration, Observer, Phase, Record};
+use toolr0_rl::state::{Position, State};
 use toolr0_rl::{RunConfig, Sampler, SelfPlay};
 
 use crate::args::{Global, Selfplay};
@@ -19,73 +24,191 @@ use crate::commands;
 use crate::config::{self, Setup};
 use crate::endpoint::Endpoint;
 use crate::events::EventLog;
+use crate::ledger::Book;
 use crate::model::{self, EMBEDDED};
 use crate::plan::{self, Plan};
 use crate::report::{ExamResult, RunResult, exam_table};
-use crate::run_dir::{Log, RunDir};
+use crate::run_dir::{RunDir, Terms};
 use crate::stop::{INTERRUPTED, Stop};
 use crate::ui::{Screen, out};
 
-/// Runs, or says what a run would do.
-pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
-    let clock = Instant::now();
-    let (source, text) = config::read(args.config.as_deref().unwrap_or(config::DEFAULT))?;
-    let Setup { model, run } = config::resolve(&source, &text, &sets(args), args.seed)?;
-    let model = args.model.clone().or(model).unwrap_or_else(|| EMBEDDED.to_owned());
-    let path = args.out.clone().unwrap_or_else(|| RunDir::next_free(run.seed));
-    RunDir::refuse_taken(&path)?;
-    if args.dry_run {
-        dry_run(&model, &run, global)?;
-        return Ok(ExitCode::SUCCESS);
+/// A run to begin or to go on with.
+struct Job {
+    path: PathBuf,
+    model: String,
+    run: RunConfig,
+    /// Of a run that was begun before.
+    begun: Option<(RunDir, Terms)>,
+}
+
+impl Job {
+    fn new(args: &Selfplay) -> Result<Self> {
+        let mut job = match &args.resume {
+            Some(path) => {
+                let begun = RunDir::open(path)?;
+                let (source, text) = config::read(&path.join("config.yaml").display().to_string())?;
+                let Setup { model, run } = config::resolve(&source, &text, &[], None)?;
+                let model = model.unwrap_or_else(|| EMBEDDED.to_owned());
+                Self { path: path.clone(), model, run, begun: Some(begun) }
+            }
+            None => {
+                let (source, text) = config::read(args.config.as_deref().unwrap_or(config::DEFAULT))?;
+                let Setup { model, run } = config::resolve(&source, &text, &sets(args), args.seed)?;
+                let model = args.model.clone().or(model).unwrap_or_else(|| EMBEDDED.to_owned());
+                let path = args.out.clone().unwrap_or_else(|| RunDir::next_free(run.seed));
+                RunDir::refuse_taken(&path)?;
+                Self { path, model, run, begun: None }
+            }
+        };
+        job.run.checkpoint.keep = args.keep.unwrap_or(job.run.checkpoint.keep);
+        Ok(job)
     }
 
+    /// The directory, with what the run was asked for in it.
+    fn directory(&mut self, args: &Selfplay, checkpoint: &Checkpoint) -> Result<(RunDir, Terms)> {
+        let base = tensors(checkpoint.tensors.iter())?;
+        if let Some((dir, terms)) = self.begun.take() {
+            same_base(&self.model, &base, &terms)?;
+            return Ok((dir, terms));
+        }
+        let terms = Terms {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            began: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            base,
+            questions: args.questions,
+            keep_iterations: args.keep_iterations,
+            pass_at: None,
+        };
+        let dir = RunDir::create(&self.path)?;
+        dir.terms(&terms)?;
+        dir.text("config.yaml", &config::to_yaml(&self.model, &self.run)?)?;
+        Ok((dir, terms))
+    }
+}
+
+/// Refuses another base than the one that a run began with.
+pub(crate) fn same_base(model: &str, base: &str, terms: &Terms) -> Result<()> {
+    match base == terms.base {
+        true => Ok(()),
+        false => {
+            bail!("the model {model} is another than the one that the run began with: their weights differ")
+        }
+    }
+}
+
+/// Templates that print a date print that on which the run began, also after midnight.
+pub(crate) fn fix_date(checkpoint: &mut Checkpoint, terms: &Terms) {
+    let template = Arc::get_mut(&mut checkpoint.template);
+    template.expect("a checkpoint that was just read is nobody else's").set_now(terms.began);
+}
+
+/// Where the run goes on: at its last checkpoint, or with `fallback` at the newest that is whole; else at its beginning.
+fn find(
+    game: &SelfPlay<'_>,
+    store: &Store,
+    job: &Job,
+    base: &Checkpoint,
+    fallback: bool,
+    screen: &Screen,
+) -> Result<State> {
+    for position in checkpoint::list(store.root())?.into_iter().rev() {
+        match checkpoint::load(&store.path(position), &job.run, base) {
+            Ok(state) => {
+                // What is behind it is damaged, and will be written again.
+                store.discard_after(position)?;
+                return Ok(state);
+            }
+            Err(error) if fallback => screen.warn(&format!("{:#}", anyhow::Error::from(error))),
+            Err(error) => {
+                return Err(error)
+                    .context("the last checkpoint is damaged; --fallback goes on from the one before");
+            }
+        }
+    }
+    Ok(game.start()?)
+}
+
+/// pass@k of the base, if the run asks for it.
+fn headroom(
+    run: &RunConfig,
+    base: &Checkpoint,
+    questions: &[toolr0_tools::Task],
+    screen: &mut Screen,
+) -> Result<Option<(usize, f64)>> {
+    match run.exam.pass_at {
+        0 => Ok(None),
+        k if questions.is_empty() => {
+            screen.warn(&format!("pass@{k} needs an exam, and exam.items is 0"));
+            Ok(None)
+        }
+        k => {
+            screen.begin(&format!("base  pass@{k}"), 1);
+            let sampler = Sampler::new(base, run.rl.max_rows)?;
+            let stream = Stream::root(run.seed).child("headroom");
+            let share = pass_at(&sampler, questions, run.style, k, run.exam.max_new_tokens, stream)?;
+            screen.advance(1, &format!("{:.1} %", 100.0 * share));
+            Ok(Some((k, share)))
+        }
+    }
+}
+
+/// Runs, goes on with a run, or says what a run would do.
+pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
+    let mut job = Job::new(args)?;
+    if args.dry_run {
+        dry_run(&job.model, &job.run, global)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut screen = Screen::new(global);
-    if args.config.is_none() && model != EMBEDDED {
+    if args.config.is_none() && args.resume.is_none() && job.model != EMBEDDED {
         screen.warn(
             "nano.yaml is made for the embedded base; `toolr0 configs` lists the set-ups for other checkpoints",
         );
     }
-    let checkpoint = model::load(&model, &screen)?;
-    let questions = args.questions.draw(run.exam.items);
+    let clock = Instant::now();
+    let mut checkpoint = model::load(&job.model, &screen)?;
+    let stop = Stop::listen()?;
+    let (dir, mut terms) = job.directory(args, &checkpoint)?;
+    fix_date(&mut checkpoint, &terms);
+    let (path, run, model) = (&job.path, &job.run, &job.model);
+    let questions = terms.questions.draw(run.exam.items);
     let guard = guard(&run.dataset.guard, &screen)?;
     let outside = run.endpoint.as_ref().map(Endpoint::connect).transpose()?;
-    let game = SelfPlay::new(&run, &checkpoint, &questions)?;
+    let game = SelfPlay::new(run, &checkpoint, &questions)?;
     let game = if run.dataset.guard.is_empty() { game } else { game.guarded(&guard) };
     let game = match (&outside, &run.endpoint) {
         (Some(outside), Some(endpoint)) => game.assisted(outside, &endpoint.roles),
         _ => game,
     };
-    let stop = Stop::listen()?;
-    let dir = RunDir::create(&path)?;
-    dir.text("config.yaml", &config::to_yaml(&model, &run)?)?;
-    dir.checkpoint("generator", &checkpoint)?;
-    dir.checkpoint("solver", &checkpoint)?;
-    let log = Log::create(&dir.path().join("metrics.jsonl"))?;
+    let store = Store::open(&dir.path().join("checkpoints"), run.checkpoint.keep)?;
+    let game = game.saved_in(&store);
+    let state = find(&game, &store, &job, &checkpoint, args.fallback, &screen)?;
+    if state.position == Position::START {
+        dir.checkpoint("generator", &checkpoint)?;
+        dir.checkpoint("solver", &checkpoint)?;
+    }
+    let book = Book::open(dir.path(), state.records)?;
     let (generator_steps, solver_steps) = (run.selfplay.generator_steps, run.selfplay.solver_steps);
     let events = EventLog::new(&dir.path().join("tensorboard"), generator_steps, solver_steps);
-    screen.say(&format!("{model}, seed {}, to {}", run.seed, path.display()));
-
-    let headroom = match run.exam.pass_at {
-        0 => None,
-        k if questions.is_empty() => {
-            screen.warn(&format!("pass@{k} needs an exam, and exam.items is 0"));
-            None
-        }
-        k => {
-            screen.begin(&format!("base  pass@{k}"), 1);
-            let sampler = Sampler::new(&checkpoint, run.rl.max_rows)?;
-            let stream = Stream::root(run.seed).child("headroom");
-            let share = pass_at(&sampler, &questions, run.style, k, run.exam.max_new_tokens, stream)?;
-            screen.advance(1, &format!("{:.1} %", 100.0 * share));
-            Some((k, share))
-        }
-    };
+    let before = book.costs().seconds();
+    match args.resume {
+        None => screen.say(&format!("{model}, seed {}, to {}", run.seed, path.display())),
+        Some(_) => screen.say(&format!("{} goes on at {}", path.display(), state.position)),
+    }
+    if terms.version != env!("CARGO_PKG_VERSION") {
+        screen
+            .warn(&format!("the run was begun by toolr0 {}: what follows may differ in bits", terms.version));
+    }
+    if terms.pass_at.is_none() {
+        terms.pass_at = headroom(run, &checkpoint, &questions, &mut screen)?;
+        dir.terms(&terms)?;
+    }
 
     let iterations = run.selfplay.iterations;
     let dir = std::cell::RefCell::new(dir);
     let mut watcher = Watcher {
         screen,
-        log,
+        book,
         events,
         stop,
         dir: &dir,
@@ -102,22 +225,24 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         dir.checkpoint("solver", &solver)?;
         for agent in [iteration.generator, iteration.solver] {
             if let Some((lora, adapters)) = agent.adapters()? {
-                dir.adapters(&format!("{}/adapter", agent.role), lora, &adapters, &model)?;
+                dir.adapters(&format!("{}/adapter", agent.role), lora, &adapters, model)?;
             }
         }
-        if args.keep_iterations {
+        if terms.keep_iterations {
             dir.checkpoint(&format!("{folder}/generator"), &generator)?;
             dir.checkpoint(&format!("{folder}/solver"), &solver)?;
         }
         Ok(())
     };
-    let ended = game.run(&mut watcher, &mut keep);
-    let Watcher { mut screen, unknown, .. } = watcher;
+    let ended = game.go_on(state, &mut watcher, &mut keep);
+    let Watcher { mut screen, book, unknown, .. } = watcher;
     screen.end();
     let dir_text = path.display().to_string();
     let kept = dir.borrow().is_kept();
     let outcome = ended.with_context(|| match kept {
-        true => format!("the run failed; what was done before is in {dir_text}"),
+        true => {
+            format!("the run failed; what was done before is in {dir_text}, and --resume goes on with it")
+        }
         false => "the run failed before its first record; nothing was kept".to_owned(),
     })?;
 
@@ -128,21 +253,22 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         dir.checkpoint("solver", &outcome.solver)?;
         if let Some((lora, adapters)) = &outcome.adapters {
             for (role, adapters) in ["generator", "solver"].into_iter().zip(adapters) {
-                dir.adapters(&format!("{role}/adapter"), lora, adapters, &model)?;
+                dir.adapters(&format!("{role}/adapter"), lora, adapters, model)?;
             }
         }
     }
     let result = RunResult {
         version: env!("CARGO_PKG_VERSION"),
-        model,
+        model: model.clone(),
         seed: run.seed,
-        seconds: clock.elapsed().as_secs_f64(),
+        seconds: before + clock.elapsed().as_secs_f64(),
         out: dir_text.clone(),
         stopped: outcome.stopped,
-        exam: ExamResult::new(&outcome.exams, headroom),
-        questions: args.questions,
+        exam: ExamResult::new(&outcome.exams, terms.pass_at),
+        questions: terms.questions,
         guarded: guard.len(),
         unknown,
+        cost: book.costs(),
     };
     dir.text("result.json", &format!("{}\n", serde_json::to_string_pretty(&result)?))?;
     let report = commands::report::write(&path, None);
@@ -163,7 +289,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     }
     if outcome.stopped {
         screen.warn(&format!(
-            "ended early, after {} of {iterations} iterations; both models as they are now are in {dir_text}",
+            "ended early, after {} of {iterations} iterations; both models as they are now are in {dir_text}; --resume goes on",
             outcome.iterations
         ));
         return Ok(ExitCode::from(INTERRUPTED));
@@ -185,7 +311,7 @@ fn sets(args: &Selfplay) -> Vec<String> {
 }
 
 /// The questions of all suites that were given.
-fn guard(dirs: &[PathBuf], screen: &Screen) -> Result<Guard> {
+pub(crate) fn guard(dirs: &[PathBuf], screen: &Screen) -> Result<Guard> {
     let mut guard = Guard::default();
     for split in dirs.iter().map(|dir| bench::read(dir)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         split.bad.iter().for_each(|bad| screen.warn(bad));
@@ -209,7 +335,7 @@ fn dry_run(model: &str, run: &RunConfig, global: Global) -> Result<()> {
 /// Shows the run and writes its log.
 struct Watcher<'a> {
     screen: Screen,
-    log: Log,
+    book: Book,
     events: EventLog,
     stop: Stop,
     dir: &'a std::cell::RefCell<RunDir>,
@@ -266,7 +392,7 @@ impl Observer for Watcher<'_> {
     }
 
     fn record(&mut self, record: &Record) -> toolr0_rl::Result<()> {
-        self.log.push(record)?;
+        self.book.record(record)?;
         self.events.push(record)?;
         self.dir.borrow_mut().keep();
         match record {
@@ -289,8 +415,17 @@ impl Observer for Watcher<'_> {
                 }
             }
             Record::Exam { .. } | Record::Samples { .. } => {}
+            Record::Alarm(alarm) => self.screen.warn(&alarm.to_string()),
         }
         Ok(())
+    }
+
+    fn enter(&mut self, entry: &Entry) -> toolr0_rl::Result<()> {
+        self.book.enter(entry)
+    }
+
+    fn sync(&mut self) -> toolr0_rl::Result<()> {
+        self.book.sync()
     }
 
     fn stopped(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod configs;
+mod crash;
 mod data;
 mod device;
 mod endpoint;

@@ -33,12 +33,15 @@ fn a_run_leaves_models_tasks_metrics_and_its_result() {
     let dir = home.path().join("runs/3-1");
     assert_eq!(result["out"], "runs/3-1");
     let files = [
+        "checkpoints",
         "config.yaml",
         "generator",
         "iteration-1",
+        "ledger.jsonl",
         "metrics.jsonl",
         "report.html",
         "result.json",
+        "run.json",
         "solver",
         "tensorboard",
     ];
@@ -103,12 +106,12 @@ fn people_see_a_table_and_the_funnel() {
     assert!(stdout(&quiet).contains("toolr0/exam"));
 }
 
-fn lines(path: &Path) -> Vec<Value> {
+pub(crate) fn lines(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The records without the two numbers that are not reproducible.
-fn timeless(path: &Path) -> Vec<Value> {
+pub(crate) fn timeless(path: &Path) -> Vec<Value> {
     let mut records = lines(path);
     for record in &mut records {
         let record = record.as_object_mut().unwrap();

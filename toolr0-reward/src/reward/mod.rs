@@ -22,7 +22,7 @@ use crate::score::Profile;
 pub struct Term {
     /// `format`, `validity`, `curriculum` or `accuracy`.
     pub name: &'static str,
-    /// Reward units; `None` if it could not be measured.
+    /// Reward units; `None`, or a number that is not finite, if it could not be measured.
     pub value: Option<f64>,
 }
 
@@ -38,12 +38,12 @@ pub struct Reward {
 impl Reward {
     /// The sum of the terms; `None` if one of them could not be measured.
     pub fn total(&self) -> Option<f64> {
-        self.terms.iter().map(|term| term.value).sum()
+        self.terms.iter().map(|term| term.value.filter(|value| value.is_finite())).sum()
     }
 
     /// Whether a term could not be measured, so that the completion has no total.
     pub fn unscorable(&self) -> bool {
-        self.terms.iter().any(|term| term.value.is_none())
+        self.terms.iter().any(|term| !term.value.is_some_and(f64::is_finite))
     }
 
     fn set(&mut self, name: &str, value: f64) {
@@ -52,7 +52,7 @@ impl Reward {
 
     /// One term by name; `None` if there is no such term or it could not be measured.
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.terms.iter().find(|term| term.name == name)?.value
+        self.terms.iter().find(|term| term.name == name)?.value.filter(|value| value.is_finite())
     }
 }
 

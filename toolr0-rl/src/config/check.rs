@@ -69,6 +69,8 @@ impl RunConfig {
         self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
         self.endpoint.as_ref().map_or(Ok(()), EndpointConfig::check)?;
         self.rl.advantage.check()?;
+        self.alarms.check()?;
+        self.check_drill()?;
         self.check_steps()?;
         self.check_reward()?;
         self.check_unused()
@@ -111,6 +113,24 @@ impl RunConfig {
             });
         }
         Ok(())
+    }
+
+    /// Faults made on purpose, of which none may be without effect.
+    fn check_drill(&self) -> Result<()> {
+        let drill = &self.drill;
+        share("drill.nan_rewards", drill.nan_rewards)?;
+        within(
+            "drill.rate_factor",
+            drill.rate_factor,
+            |x| x.is_finite() && 0.0 < x,
+            "a finite number above 0",
+        )?;
+        let (option, user) = match (drill.rate_factor == 1.0, drill.rate_from_step == 0) {
+            (true, false) => ("drill.rate_from_step", "a drill whose rate_factor is 1"),
+            (false, true) => ("drill.rate_factor", "a drill whose rate_from_step is 0"),
+            _ => return Ok(()),
+        };
+        Err(Error::UnusedOption { option, user: user.to_owned() })
     }
 
     /// The optimiser and its schedule.

@@ -244,6 +244,31 @@ proptest! {
         }
     }
 
+    /// A verifier that fails on one rollout of every group leaves the others' advantages as if those rollouts had never
+    /// been: to the last bit, under every estimator of a run.
+    #[test]
+    fn failed_verifiers_leave_no_trace((mut rewards, n) in groups(), at in prop::collection::vec(0usize..8, 5)) {
+        prop_assume!(3 <= n);
+        let failed = |i: usize| i % n == at[i / n] % n;
+        (0..rewards.len()).filter(|i| failed(*i)).for_each(|i| rewards[i] = NAN);
+        let kept = |values: &[f64]| -> Vec<f64> {
+            values.iter().enumerate().filter(|(i, _)| !failed(*i)).map(|(_, x)| *x).collect()
+        };
+        let lengths: Vec<usize> = (0..rewards.len()).map(|i| 1 + i % 7).collect();
+        let (rest, rest_lengths) = (kept(&rewards), (0..lengths.len()).filter(|i| !failed(*i)).map(|i| lengths[i]).collect::<Vec<_>>());
+        let whole = [Estimator::ReinforcePlusPlus, Estimator::ReinforcePlusPlusBaseline, Estimator::Opo, Estimator::MaxRl, Estimator::Gdpo];
+        for config in every_grouped().into_iter().chain(whole.map(config)) {
+            let of = |total: &[f64], n: usize, lengths: &[usize]| {
+                advantages(&Rewards { total, n, lengths: Some(lengths), terms: &[total] }, &config).unwrap()
+            };
+            let got = of(&rewards, n, &lengths);
+            prop_assert!((0..got.len()).filter(|i| failed(*i)).all(|i| got[i] == 0.0), "{:?}", config);
+            let (got, want) = (kept(&got), of(&rest, n - 1, &rest_lengths));
+            let bits = |x: &[f64]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&got), bits(&want), "{:?}", config);
+        }
+    }
+
     #[test]
     fn advantages_of_a_group_sum_to_zero((rewards, n) in groups()) {
         for config in every_grouped() {

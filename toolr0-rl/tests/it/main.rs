@@ -8,6 +8,7 @@ mod grpo_loss;
 mod lora;
 mod options;
 mod outside;
+mod resume;
 mod run_options;
 mod selfplay;
 mod update;

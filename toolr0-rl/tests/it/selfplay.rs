@@ -11,6 +11,7 @@ use toolr0_rl::config::{
     DatasetConfig, DynamicSampling, ExamConfig, Overlong, ProbeConfig, RlConfig, RolloutConfig,
     SelfPlayConfig,
 };
+use toolr0_rl::ledger::Entry;
 use toolr0_rl::selfplay::{Outcome, Phase, Record, StepReport};
 use toolr0_rl::{Error, Observer, Result, RunConfig, SelfPlay};
 use toolr0_tools::{Context, Prompt, Task, TaskSpec};
@@ -120,8 +121,9 @@ pub(crate) fn config() -> RunConfig {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) records: Vec<Record>,
-    phases: Vec<(Phase, usize)>,
-    stop_after: Option<usize>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) phases: Vec<(Phase, usize)>,
+    pub(crate) stop_after: Option<usize>,
 }
 
 impl Log {
@@ -157,6 +159,11 @@ impl Observer for Log {
         Ok(())
     }
 
+    fn enter(&mut self, entry: &Entry) -> Result<()> {
+        self.entries.push(entry.clone());
+        Ok(())
+    }
+
     fn stopped(&self) -> bool {
         self.stop_after.is_some_and(|n| n <= self.records.len())
     }
@@ -182,7 +189,7 @@ fn run(config: &RunConfig, base: &Checkpoint, stop_after: Option<usize>) -> Resu
 }
 
 /// The weights, bit for bit.
-fn bits(checkpoint: &Checkpoint) -> BTreeMap<String, Vec<u32>> {
+pub(crate) fn bits(checkpoint: &Checkpoint) -> BTreeMap<String, Vec<u32>> {
     let values = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let bits = |x| values(x).into_iter().map(f32::to_bits).collect();
     checkpoint.tensors.iter().map(|(name, x)| (name.clone(), bits(x))).collect()
@@ -258,6 +265,7 @@ fn an_iteration_runs_through() {
             Record::Dataset(_) => "dataset",
             Record::Samples { .. } => "samples",
             Record::Exam { .. } => "exam",
+            Record::Alarm(_) => "alarm",
         })
         .collect();
     assert_eq!(kinds, ["exam", "generator", "generator", "dataset", "samples", "solver", "solver", "exam"]);

@@ -97,7 +97,7 @@ impl Answers {
             self.used.insert(place);
             return Ok(());
         }
-        Ok(self.log.as_mut().map_or(Ok(()), |log| log.push(line))?)
+        Ok(self.log.as_mut().map_or(Ok(()), |log| log.push(line).map(drop))?)
     }
 
     /// A warning about lines that nothing asked for.
