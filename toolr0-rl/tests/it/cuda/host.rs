@@ -11,7 +11,7 @@ use toolr0_rl::kernels::cuda::source::Module;
 use super::{Buffers, Runner};
 
 /// `-O2` and no contraction of `a * b + c`; of the compiler's checks those that need no library at run time.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "-std=c++17",
     "-O2",
     "-ffp-contract=off",
@@ -19,6 +19,8 @@ const FLAGS: [&str; 9] = [
     "-fsanitize=alignment,bounds,shift",
     "-fsanitize-undefined-trap-on-error",
     "-fno-strict-aliasing",
+    // GCC 12 takes `(double)(float)x` for `x` where it makes a vector of two of them.
+    "-fno-tree-slp-vectorize",
     // Jumps between stacks are what fibers are.
     "-U_FORTIFY_SOURCE",
     "-o",
