@@ -56,7 +56,9 @@ impl Host {
             .map(|k| format!("{{\"{k}\", host::kernel({k})}}"))
             .collect();
         let main = format!("int main() {{ return host::serve({{{}}}); }}", kernels.join(", "));
-        let all = format!("{}\n{text}\n{main}\n", include_str!("shim.hpp"));
+        // Another compiler or other flags make another program.
+        let flags = FLAGS.join(" ");
+        let all = format!("// {compiler} {flags}\n{}\n{text}\n{main}\n", include_str!("shim.hpp"));
         if program.exists() && fs::read_to_string(&source).is_ok_and(|old| old == all) {
             return Self { program };
         }
