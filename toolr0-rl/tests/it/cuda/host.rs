@@ -11,7 +11,7 @@ use toolr0_rl::kernels::cuda::source::Module;
 use super::{Buffers, Runner};
 
 /// `-O2` and no contraction of `a * b + c`; of the compiler's checks those that need no library at run time.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "-std=c++17",
     "-O2",
     "-ffp-contract=off",
@@ -19,6 +19,8 @@ const FLAGS: [&str; 9] = [
     "-fsanitize=alignment,bounds,shift",
     "-fsanitize-undefined-trap-on-error",
     "-fno-strict-aliasing",
+    // GCC 12 takes `(double)(float)x` for `x` where it makes a vector of two of them.
+    "-fno-tree-slp-vectorize",
     // Jumps between stacks are what fibers are.
     "-U_FORTIFY_SOURCE",
     "-o",
@@ -54,7 +56,9 @@ impl Host {
             .map(|k| format!("{{\"{k}\", host::kernel({k})}}"))
             .collect();
         let main = format!("int main() {{ return host::serve({{{}}}); }}", kernels.join(", "));
-        let all = format!("{}\n{text}\n{main}\n", include_str!("shim.hpp"));
+        // Another compiler or other flags make another program.
+        let flags = FLAGS.join(" ");
+        let all = format!("// {compiler} {flags}\n{}\n{text}\n{main}\n", include_str!("shim.hpp"));
         if program.exists() && fs::read_to_string(&source).is_ok_and(|old| old == all) {
             return Self { program };
         }
