@@ -28,9 +28,11 @@ mod tests {
 
     use serde_json::json;
     use toolr0_curriculum::{Attempts, Candidate, Drops, Funnel, guard};
+    use toolr0_rl::alarm::{Action, Alarm, AlarmReport};
     use toolr0_rl::exam::ExamReport;
     use toolr0_rl::loss::{ClipStats, LossStats, Mismatch};
     use toolr0_rl::selfplay::{Answer, DatasetReport, Record, Sample, StepReport};
+    use toolr0_rl::state::Turn;
     use toolr0_rl::update::UpdateStats;
 
     use super::*;
@@ -93,11 +95,23 @@ mod tests {
             errors: Default::default(),
             correct: vec![true],
         };
+        let alarm = AlarmReport {
+            iteration: 1,
+            turn: Turn::Solver,
+            step: 1,
+            alarm: Alarm::NotFinite,
+            value: 0.0,
+            threshold: 0.0,
+            action: Action::Warn,
+            back_to: None,
+            rate: 1.0,
+        };
         vec![
             Record::Step(Box::new(step)),
             Record::Dataset(dataset),
             Record::Samples { iteration: 1, tasks: vec![Sample { place: 1, candidate, answers }] },
             Record::Exam { iteration: 1, report: exam },
+            Record::Alarm(alarm),
         ]
     }
 

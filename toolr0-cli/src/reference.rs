@@ -11,7 +11,8 @@ use toolr0_rl::RunConfig;
 use crate::config::{TABLES, known};
 
 /// Where the configuration's types are written.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
+    include_str!("../../toolr0-rl/src/alarm.rs"),
     include_str!("../../toolr0-rl/src/config.rs"),
     include_str!("../../toolr0-rl/src/config/endpoint.rs"),
     include_str!("../../toolr0-rl/src/schedule.rs"),

@@ -22,6 +22,8 @@ pub(crate) struct RunLog {
     pub(crate) exams: Vec<(usize, ExamReport)>,
     /// Samples of tasks with the solver's answers, one record an iteration.
     pub(crate) samples: Vec<Value>,
+    /// Alarms that were raised.
+    pub(crate) alarms: Vec<Value>,
     /// `result.json`; null until the run ends.
     pub(crate) result: Value,
     /// Lines that are no records, such as one that is being written.
@@ -62,6 +64,7 @@ impl RunLog {
             Some("step") => self.steps.push(record),
             Some("dataset") => self.datasets.push(record),
             Some("samples") => self.samples.push(record),
+            Some("alarm") => self.alarms.push(record),
             Some("exam") => match exam(&record["report"]) {
                 Some(report) => self.exams.push((whole(&record, "/iteration"), report)),
                 None => self.unreadable += 1,

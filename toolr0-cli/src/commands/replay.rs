@@ -115,12 +115,13 @@ fn before(
 
 /// The tasks of finished iterations are those that the ledger names.
 fn check_tasks(dir: &RunDir, entries: &[Entry]) -> Result<()> {
-    let datasets = entries.iter().filter(|entry| entry.position.turn == Turn::Dataset);
+    let of_tasks = |entry: &&Entry| entry.position.turn == Turn::Dataset && entry.data.is_some();
+    let datasets = entries.iter().filter(of_tasks);
     // Behind a rollback an iteration has several, of which the last one counts.
     let last: BTreeMap<usize, &Entry> = datasets.map(|entry| (entry.position.iteration, entry)).collect();
     for entry in last.values() {
         let path = dir.path().join(format!("iteration-{}/tasks.jsonl", entry.position.iteration));
-        if entry.data.is_some() && path.exists() && entry.data != Some(checkpoint::sha256(&path)?) {
+        if path.exists() && entry.data != Some(checkpoint::sha256(&path)?) {
             bail!("{} is not what was written: the ledger has another SHA-256", path.display());
         }
     }

@@ -85,6 +85,6 @@ fn whole_run(log: &RunLog) -> Option<(f64, f64)> {
 }
 
 /// A name of the log as words.
-fn words(name: &str) -> String {
+pub(crate) fn words(name: &str) -> String {
     name.replace('_', " ")
 }

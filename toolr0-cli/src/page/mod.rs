@@ -5,13 +5,14 @@
 
 mod samples;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
 
 use crate::chart::{Table, Unit, escape};
-use crate::figures::{Section, sections};
+use crate::figures::{Section, sections, words};
 use crate::report::ExamResult;
 use crate::run_log::RunLog;
 
@@ -97,6 +98,11 @@ fn header(log: &RunLog) -> String {
         None => (steps, "updates so far"),
     };
     tile("Time", duration(seconds), which.to_owned());
+    if !log.alarms.is_empty() {
+        let names: BTreeSet<&str> = log.alarms.iter().filter_map(|alarm| alarm["alarm"].as_str()).collect();
+        let names: Vec<String> = names.into_iter().map(words).collect();
+        tile("Alarms", log.alarms.len().to_string(), names.join(", "));
+    }
     text.push_str("</dl>\n</header>\n");
     text
 }

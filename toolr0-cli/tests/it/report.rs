@@ -9,7 +9,9 @@ use crate::{last_json, names, run, stderr, succeed, tiny};
 
 /// A tiny run with all that can be shown, `home/r`.
 fn play(home: &Path) -> PathBuf {
-    succeed(home, &tiny(&["--quiet", "--seed", "3", "--out", "r", "--keep-iterations"]));
+    let sets = ["--set", "generator.prompts=4", "--set", "generator.sampling.max_new_tokens=448"];
+    let args = ["--quiet", "--seed", "3", "--out", "r", "--keep-iterations"];
+    succeed(home, &tiny(&[args.as_slice(), &sets].concat()));
     home.join("r")
 }
 

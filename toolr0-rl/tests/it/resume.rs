@@ -105,11 +105,11 @@ fn a_stop_loses_nothing_and_the_newest_stay() {
     };
     assert_eq!(names(home.path()), ["002-4-exam-00000", "003-1-generator-00000"]);
     let home = tempfile::tempdir().unwrap();
-    let (part, outcome) = play(&config, &base, home.path(), Some(6));
+    let (part, outcome) = play(&config, &base, home.path(), Some(7));
     assert!(outcome.unwrap().stopped);
     assert_eq!(names(home.path()), ["001-3-solver-00000", "001-3-solver-00002"]);
     let (from, rest, _) = go_on(&config, &base, home.path(), "001-3-solver-00002");
-    assert_eq!((from, [part.lines(), rest.lines()].concat()), (6, whole.lines()));
+    assert_eq!((from, [part.lines(), rest.lines()].concat()), (7, whole.lines()));
 }
 
 #[test]

@@ -415,8 +415,8 @@ fn every_phase_asks_in_the_same_words() {
 fn a_request_to_stop_ends_at_a_step_boundary() {
     let (config, base) = (config(), base(Checkpoint::chatml()));
     let whole = run(&config, &base, None).unwrap();
-    // Records: exam, two steps of the generator, dataset, two steps of the solver, exam.
-    for (after, generator, solver) in [(1, false, false), (2, true, false), (5, true, true)] {
+    // Records: exam, two steps of the generator, dataset, samples of it, two steps of the solver, exam.
+    for (after, generator, solver) in [(1, false, false), (2, true, false), (6, true, true)] {
         let done = run(&config, &base, Some(after)).unwrap();
         assert_eq!(done.log.lines(), whole.log.lines()[..after], "what was done is what the whole run did");
         assert!(done.outcome.stopped && done.outcome.iterations == 0 && done.tasks.is_empty());
