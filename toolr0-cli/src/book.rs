@@ -57,8 +57,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for line in joined.lines() {
         let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
-        let mut letters = line.chars().peekable();
-        while let Some(letter) = letters.next() {
+        for letter in line.chars() {
             match (letter, quote) {
                 (c, Some(q)) if c == q => quote = None,
                 (c, Some(_)) => word.push(c),

@@ -97,6 +97,9 @@ fn progress(frame: &mut Frame<'_>, area: Rect, log: &RunLog) {
     frame.render_widget(gauge, area);
 }
 
+/// The points of a line.
+type Points = Vec<(f64, f64)>;
+
 /// One value of both roles over the run.
 fn plot(
     frame: &mut Frame<'_>,
@@ -107,7 +110,7 @@ fn plot(
     band: Option<(f64, f64)>,
 ) {
     let iterations = log.setting("selfplay.iterations").unwrap_or(0.0).max(log.iterations() as f64).max(1.0);
-    let mut lines: Vec<(&str, usize, Vec<(f64, f64)>)> = Vec::new();
+    let mut lines: Vec<(&str, usize, Points)> = Vec::new();
     for role in ROLES {
         for step in log.steps_of(role) {
             let Some(value) = number(step, pointer) else { continue };

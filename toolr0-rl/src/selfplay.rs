@@ -388,7 +388,7 @@ impl<'a> SelfPlay<'a> {
         let clock = Instant::now();
         let (generator, solver) = (state.generator.sampler(rows)?, state.solver.sampler(rows)?);
         let cast = Cast::new(&solver, self.outside);
-        let Some((tasks, samples, mut report, mut cost)) =
+        let Some(Dataset { tasks, samples, mut report, mut cost }) =
             self.dataset(iteration, &generator, cast, observer)?
         else {
             return Ok(());
@@ -414,7 +414,7 @@ impl<'a> SelfPlay<'a> {
         generator: &Sampler,
         cast: Cast<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Option<(Vec<Candidate>, Vec<Sample>, DatasetReport, Cost)>> {
+    ) -> Result<Option<Dataset>> {
         let (config, data) = (self.config, &self.config.dataset);
         let stream = self.root.child(iteration).child("dataset");
         let specs = draw_specs(&self.law, data.candidates, &mut stream.child("specs").rng());
@@ -512,7 +512,7 @@ impl<'a> SelfPlay<'a> {
         };
         let samples = showcase(&tasks, &answers);
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
-        Ok(Some((tasks, samples, report, cost)))
+        Ok(Some(Dataset { tasks, samples, report, cost }))
     }
 
     /// Phase 3: tasks in their order, paid for format and accuracy.
@@ -595,6 +595,14 @@ struct Probed {
     curriculum: Curriculum,
     /// The task, if it has no fault.
     task: Option<TaskId>,
+}
+
+/// What the candidates of one iteration have become.
+struct Dataset {
+    tasks: Vec<Candidate>,
+    samples: Vec<Sample>,
+    report: DatasetReport,
+    cost: Cost,
 }
 
 /// What became of the answers to a task. One that did not come is unknown.

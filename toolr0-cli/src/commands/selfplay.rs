@@ -271,7 +271,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         cost: book.costs(),
     };
     dir.text("result.json", &format!("{}\n", serde_json::to_string_pretty(&result)?))?;
-    let report = commands::report::write(&path, None);
+    let report = commands::report::write(path, None);
     if let Err(error) = &report {
         screen.warn(&format!("the report could not be written: {error:#}"));
     }

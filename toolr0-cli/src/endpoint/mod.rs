@@ -55,6 +55,9 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Which answer of which prompt, and what came of it.
+type Told = ((usize, usize), Result<Reply, Failure>);
+
 impl Endpoint {
     /// Looks whether the server is there, and which model it has where none is named.
     pub(crate) fn connect(config: &EndpointConfig) -> Result<Self> {
@@ -245,7 +248,7 @@ impl Desk {
     }
 
     /// Takes one job after the other, until there is none or nobody waits.
-    fn work(&self, service: &Service, to: &Sender<((usize, usize), Result<Reply, Failure>)>) {
+    fn work(&self, service: &Service, to: &Sender<Told>) {
         while !self.over.load(Ordering::Relaxed) {
             let Some(job) = self.jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
             if to.send((job.place, service.answer(job, self))).is_err() {

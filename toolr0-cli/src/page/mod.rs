@@ -32,9 +32,9 @@ pub(crate) fn page(log: &RunLog) -> String {
     sections.iter().for_each(|section| body.push_str(&section_html(section)));
     body.push_str(&tasks);
     body.push_str("</main>\n");
-    let _ = write!(
+    let _ = writeln!(
         body,
-        "<footer>Written by toolr0 {} from {}. {}</footer>\n",
+        "<footer>Written by toolr0 {} from {}. {}</footer>",
         env!("CARGO_PKG_VERSION"),
         escape(&log.root.display().to_string()),
         match log.unreadable {

@@ -104,7 +104,7 @@ fn cells(file: &SweepFile) -> Result<Vec<(String, Vec<String>)>> {
         let sets = values.iter().map(|value| one_set(key, value)).collect::<Result<Vec<_>>>()?;
         grid = grid
             .iter()
-            .flat_map(|row| sets.iter().map(move |set| [&row[..], &[set.clone()]].concat()))
+            .flat_map(|row| sets.iter().map(move |set| [&row[..], std::slice::from_ref(set)].concat()))
             .collect();
     }
     all.extend(grid.into_iter().map(|sets| (sets.join(" "), sets)));

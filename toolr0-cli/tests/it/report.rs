@@ -108,8 +108,8 @@ fn open_in_a_browser(page: &Path) {
     };
     let html = std::fs::read_to_string(page).unwrap();
     let inner = html.replace('&', "&amp;").replace('"', "&quot;");
-    let measure = "onload = () => { const d = document.querySelector('iframe').contentDocument; document.title = \
-                   'width ' + d.documentElement.scrollWidth + ' charts ' + d.querySelectorAll('svg.chart').length + \
+    let measure = "onload = () => { const d = document.querySelector('iframe').contentDocument; const e = d.documentElement; \
+                   document.title = 'fits ' + (e.scrollWidth <= e.clientWidth) + ' charts ' + d.querySelectorAll('svg.chart').length + \
                    ' tip ' + !!d.getElementById('tip') + ' end'; };";
     let phone = page.with_file_name("phone.html");
     std::fs::write(
@@ -135,7 +135,7 @@ fn open_in_a_browser(page: &Path) {
     let said: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
     assert!(said.is_empty(), "the console says {said:#?}");
     let charts = html.matches("<svg class=\"chart\"").count();
-    let want = format!("<title>width 390 charts {charts} tip true end</title>");
+    let want = format!("<title>fits true charts {charts} tip true end</title>");
     let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).unwrap_or("none");
     assert!(dom.contains(&want), "expected {want}, got `{title}`\n{log}");
     std::fs::remove_file(phone).unwrap();

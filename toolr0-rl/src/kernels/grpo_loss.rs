@@ -21,7 +21,7 @@ use crate::loss::{GrpoConfig, LossInput, LossOutput, grpo_loss, logits_gradient,
 ///
 /// # Errors
 ///
-/// As [`grpo_loss`](crate::loss::grpo_loss).
+/// As [`crate::loss::grpo_loss`].
 pub fn reference(
     config: &GrpoConfig,
     logits: &[f32],
