@@ -28,7 +28,7 @@ pub enum Finish {
     Eos,
     /// A stop string appeared.
     Stop,
-    /// The budget of tokens was spent.
+    /// The budget of tokens was spent, or the model's context.
     Length,
 }
 
@@ -78,6 +78,8 @@ pub(crate) struct Row {
     pub(crate) request: usize,
     pub(crate) sample: usize,
     config: Arc<SamplingConfig>,
+    /// Tokens it may have: those of its settings, and no more than the model has positions for.
+    budget: usize,
     cache: SequenceKv,
     rng: ChaCha8Rng,
     text: Incremental,
@@ -88,7 +90,7 @@ pub(crate) struct Row {
 impl Row {
     /// Whether nothing follows.
     pub(crate) fn is_over(&self) -> bool {
-        self.done.finish != Finish::Length || self.config.max_new_tokens <= self.done.tokens.len()
+        self.done.finish != Finish::Length || self.budget <= self.done.tokens.len()
     }
 }
 
@@ -223,11 +225,14 @@ pub(crate) fn prefill(
     let mut out = Vec::new();
     for ((number, Request { prompt, streams }, config), cache) in taken.iter().zip(caches) {
         let cache = Arc::new(cache);
+        // One token even of a prompt that fills the context: a rollout without any would be no rollout.
+        let room = model.config().max_position.saturating_sub(prompt.len()).max(1);
         for (sample, stream) in streams.iter().enumerate() {
             out.push(Row {
                 request: *number,
                 sample,
                 config: Arc::clone(config),
+                budget: config.max_new_tokens.min(room),
                 cache: model.new_cache(Some(cache.clone())),
                 rng: stream.rng(),
                 text: Incremental::new(false),

@@ -253,6 +253,22 @@ fn a_completion_ends_at_its_budget() {
 }
 
 #[test]
+fn a_completion_ends_where_the_models_context_does() {
+    // 256 positions.
+    let model = model(Architecture::Qwen2).frozen().unwrap();
+    let requests: Vec<Request> =
+        [250, 255, 256, 300].map(|n| Request { prompt: text(n, n as usize), streams: streams(0, 2) }).into();
+    for (room, samples) in
+        [6, 1, 1, 1].into_iter().zip(run(&model, &requests, &sampling(20), Batching::default()))
+    {
+        for sample in samples {
+            assert!(sample.tokens.len() == room || sample.finish == Finish::Eos, "{room}: {sample:?}");
+            assert!(sample.tokens.len() <= room, "{room}: {sample:?}");
+        }
+    }
+}
+
+#[test]
 fn a_completion_ends_with_its_end_of_text_id() {
     let model = model(Architecture::Qwen2).frozen().unwrap();
     let (requests, config) = (requests(), sampling(24));
