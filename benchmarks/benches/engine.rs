@@ -128,6 +128,7 @@ fn learn(c: &mut Criterion) {
             logprobs: vec![-(vocab as f32).ln(); 128],
             finish: Finish::Length,
             text: String::new(),
+            quoted: Vec::new(),
         };
         let groups: Vec<Group> = (0..32 / size)
             .map(|i| Group {

@@ -82,6 +82,7 @@ impl Work {
             logprobs: c.logprobs,
             finish: c.finish,
             text: String::new(),
+            quoted: Vec::new(),
         };
         let groups = requests.into_iter().zip(drawn);
         Ok(groups
@@ -99,6 +100,7 @@ impl Work {
             logprobs: vec![-(self.checkpoint.config.vocab_size as f32).ln(); NEW],
             finish: Finish::Length,
             text: String::new(),
+            quoted: Vec::new(),
         };
         let prompts = self.prompts().into_iter().enumerate();
         prompts

@@ -134,6 +134,7 @@ Examples:
   toolr0 selfplay --model Qwen/Qwen2.5-1.5B-Instruct --config qwen2.5-1.5b
   toolr0 selfplay --json | tail -n 1 | jq .exam.relative_gain
   toolr0 selfplay --endpoint http://127.0.0.1:8000      a served model as frozen solver and judge
+  toolr0 selfplay --tools world:travel,calendar --set reward.solver.executed=true
   toolr0 selfplay --resume runs/0-1     go on after whatever ended the run
 
 Ctrl-C ends the run at the next step boundary and keeps both models; a second Ctrl-C ends it at once.")]
@@ -147,6 +148,10 @@ pub(crate) struct Selfplay {
     /// Set one key of the configuration, as in `rl.learning_rate=1e-4`; may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Tools that are given, not invented, as `toolr0 tools` takes them: `world:travel,calendar` (they run), `openapi:FILE`
+    /// (calls are checked); the same as `--set menu=given --set tools=SOURCE`
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) tools: Option<String>,
     /// Where every random number comes from; the same as `--set seed=N`
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -173,7 +178,7 @@ pub(crate) struct Selfplay {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Go on with a run from its last checkpoint, bit for bit; all else stands in its directory
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "config", "set", "seed", "out", "questions", "guard",
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "config", "set", "tools", "seed", "out", "questions", "guard",
         "endpoint_roles", "endpoint", "endpoint_model", "endpoint_timeout", "endpoint_concurrency", "endpoint_retries",
         "endpoint_patience", "keep_iterations", "dry_run"])]
     pub(crate) resume: Option<PathBuf>,

@@ -118,7 +118,7 @@ fn conversation(value: Value, style: Style) -> Result<Lesson> {
     }
     if tools.is_empty() {
         match gold.is_empty() {
-            true => return Ok(Lesson { prompt: Prompt { messages: history }, completion }),
+            true => return Ok(Lesson { prompt: history.into(), completion }),
             false => bail!("no tools"),
         }
     }

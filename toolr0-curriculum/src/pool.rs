@@ -25,12 +25,22 @@ pub struct Candidate {
     /// A difficulty that somebody else decided, such as a judge. It wins over the measured one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Difficulty>,
+    /// The seed of the state that its gold was run from, where its tools run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Candidate {
     /// A candidate that the solver has not seen.
     pub fn new(task: Task, spec: TaskSpec) -> Self {
-        Self { task, spec, attempts: Attempts::default(), weakest_call: Attempts::default(), label: None }
+        Self {
+            task,
+            spec,
+            attempts: Attempts::default(),
+            weakest_call: Attempts::default(),
+            label: None,
+            seed: None,
+        }
     }
 
     /// Its bucket: the label if there is one, else by the success rate; `None` where neither is known.

@@ -84,6 +84,8 @@ pub(crate) struct Row {
     rng: ChaCha8Rng,
     text: Incremental,
     next: u32,
+    /// What somebody else says next, before the model goes on.
+    told: VecDeque<u32>,
     pub(crate) done: Completion,
 }
 
@@ -92,7 +94,23 @@ impl Row {
     pub(crate) fn is_over(&self) -> bool {
         self.done.finish != Finish::Length || self.budget <= self.done.tokens.len()
     }
+
+    /// Goes on behind a stop string with what somebody else says; `false` if it leaves no room for a token of its own.
+    fn tell(&mut self, told: Vec<u32>) -> bool {
+        let room = self.config.max_new_tokens.saturating_sub(self.done.tokens.len());
+        let fits = !told.is_empty() && told.len() < room;
+        if fits {
+            self.told = told.into();
+            self.text = Incremental::new(false);
+            self.done.finish = Finish::Length;
+        }
+        fits
+    }
 }
+
+/// What somebody else says where a completion came to a stop string: the request, the sample, its tokens so far. `None`, or
+/// more tokens than leave room for another, ends the completion.
+pub type Reply<'a> = dyn FnMut(usize, usize, &[u32]) -> Result<Option<Vec<u32>>> + 'a;
 
 /// Draws completions; entry `[r][s]` belongs to stream `s` of request `r`.
 ///
@@ -110,6 +128,27 @@ pub fn generate(
     requests: &[Request],
     config: &SamplingConfig,
     batching: Batching,
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Vec<Vec<Completion>>> {
+    let mut silent = |_: usize, _: usize, _: &[u32]| Ok(None);
+    converse(model, tokenizer, eos, requests, config, batching, &mut silent, progress)
+}
+
+/// The same, where `reply` may answer a stop string, and the completion goes on behind what it says: the tokens of others
+/// stand among the completion's, count in its budget, and have the log-probability 0.
+///
+/// # Errors
+///
+/// As [`generate`], and what `reply` returns.
+#[expect(clippy::too_many_arguments, reason = "all that a completion depends on")]
+pub fn converse(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    eos: &[u32],
+    requests: &[Request],
+    config: &SamplingConfig,
+    batching: Batching,
+    reply: &mut Reply<'_>,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<Vec<Completion>>> {
     config.validate()?;
@@ -132,6 +171,11 @@ pub fn generate(
             return Ok(out);
         }
         decode(model, tokenizer, eos, &mut rows)?;
+        for row in rows.iter_mut().filter(|row| row.done.finish == Finish::Stop) {
+            if let Some(told) = reply(row.request, row.sample, &row.done.tokens)? {
+                row.tell(told);
+            }
+        }
         let before = finished;
         rows.retain_mut(|row| {
             let over = row.is_over();
@@ -237,6 +281,7 @@ pub(crate) fn prefill(
                 rng: stream.rng(),
                 text: Incremental::new(false),
                 next: prompt[prompt.len() - 1],
+                told: VecDeque::new(),
                 done: Completion {
                     tokens: Vec::with_capacity(config.max_new_tokens.min(1024)),
                     logprobs: Vec::new(),
@@ -270,6 +315,12 @@ fn step(model: &CausalLm, tokenizer: &Tokenizer, eos: &[u32], rows: &mut [Row]) 
         rows.par_iter_mut().zip(logits.par_chunks(v)).with_min_len(4).try_for_each_init(
             Scratch::default,
             |scratch, (row, logits)| {
+                if let Some(told) = row.told.pop_front() {
+                    row.next = told;
+                    row.done.tokens.push(told);
+                    row.done.logprobs.push(0.0);
+                    return Ok(());
+                }
                 let drawn = sample(logits, &row.config, &mut row.rng, scratch)?;
                 row.next = drawn.token;
                 row.done.tokens.push(drawn.token);

@@ -1,7 +1,7 @@
 //! Does the gold work, and does an answer come to the same end? Both asked by running the calls.
 
-use serde_json::Value;
-use toolr0_tools::{End, Limits, Sandbox, State, Task, ToolCall};
+use serde_json::{Value, json};
+use toolr0_tools::{End, Limits, Outcome, Sandbox, Source, State, Task, ToolCall};
 
 use crate::fault::Fault;
 
@@ -12,6 +12,39 @@ pub struct Stage<'a> {
     pub sandbox: &'a dyn Sandbox,
     /// The seed of the state that they start from.
     pub seed: u64,
+    /// Whether an answer may look before it acts: calls beyond the gold's are then allowed, if they leave the state alone.
+    pub looks: bool,
+}
+
+/// How a gold is tried.
+#[derive(Clone, Copy, Debug)]
+pub enum Trial<'a> {
+    /// It runs.
+    Run(Stage<'a>),
+    /// Its tools are described and do not run: it is read by their schemas.
+    Read(&'a Source),
+}
+
+impl Trial<'_> {
+    /// Whether the gold of a task passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_gold`]; of tools that do not run, [`Fault::GoldRefused`] alone.
+    pub fn pass(&self, task: &Task) -> Result<(), Fault> {
+        let source = match self {
+            Self::Run(stage) => return check_gold(task, stage),
+            Self::Read(source) => source,
+        };
+        for (index, call) in task.gold.iter().enumerate() {
+            let read = match source.schema(&call.name) {
+                Some(schema) => schema.check(call).map_err(|refusal| refusal.to_string()),
+                None => Err(format!("there is no tool `{}`", call.name)),
+            };
+            read.map_err(|reason| Fault::GoldRefused { index, reason })?;
+        }
+        Ok(())
+    }
 }
 
 /// Runs the gold of a task from the state of its stage.
@@ -31,7 +64,7 @@ pub struct Stage<'a> {
 ///     "question": "What is 6 divided by 0?", "tools": worlds.tools(),
 ///     "gold": [{"name": "divide", "arguments": {"dividend": 6, "divisor": 0}}],
 /// }))?;
-/// let fault = check_gold(&task, &Stage { sandbox: &worlds, seed: 0 }).unwrap_err();
+/// let fault = check_gold(&task, &Stage { sandbox: &worlds, seed: 0, looks: false }).unwrap_err();
 /// assert_eq!(fault.kind(), "gold_failed");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -55,7 +88,13 @@ pub fn check_gold(task: &Task, stage: &Stage<'_>) -> Result<(), Fault> {
 ///
 /// The spelling does not matter, since every call is read by its tool's schema before it runs: arguments in another
 /// order, 1 for 1.0, a default given or left out, calls swapped that do not depend on one another.
+///
+/// With [`Stage::looks`] there may be more calls than in the gold: the state must still be the gold's, and the gold's values
+/// must be among those returned. A call that fails then counts as a look.
 pub fn same_end(task: &Task, calls: &[ToolCall], stage: &Stage<'_>) -> bool {
+    if stage.looks {
+        return looks_around(task, calls, stage);
+    }
     if calls.len() != task.gold.len() || calls.iter().any(|call| task.tool(&call.name).is_none()) {
         return false;
     }
@@ -64,6 +103,39 @@ pub fn same_end(task: &Task, calls: &[ToolCall], stage: &Stage<'_>) -> bool {
         return false;
     };
     gold.0 == own.0 && same_values(gold.1, &own.1)
+}
+
+fn looks_around(task: &Task, calls: &[ToolCall], stage: &Stage<'_>) -> bool {
+    let mut state = stage.sandbox.state(stage.seed);
+    let Some(gold) = end(&task.gold, stage, state.clone()) else { return false };
+    let run = |call: &ToolCall| run_on_menu(task, call, stage, &mut state)?.end.value().cloned();
+    let mut values: Vec<Value> = calls.iter().filter_map(run).collect();
+    gold.0 == state && take_all(&mut values, &gold.1)
+}
+
+/// Runs a call, if its tool is on the menu.
+fn run_on_menu(task: &Task, call: &ToolCall, stage: &Stage<'_>, state: &mut State) -> Option<Outcome> {
+    task.tool(&call.name)?;
+    Some(stage.sandbox.run(call, state, &Limits::default()))
+}
+
+/// How the calls of the last turn end, after those of the turns before it.
+pub fn outcomes(task: &Task, turns: &[Vec<ToolCall>], stage: &Stage<'_>) -> Vec<Value> {
+    let mut state = stage.sandbox.state(stage.seed);
+    let mut told = Vec::new();
+    for calls in turns {
+        told.clear();
+        for call in calls {
+            told.push(match run_on_menu(task, call, stage, &mut state).map(|outcome| outcome.end) {
+                Some(End::Value(value)) => value,
+                Some(End::ToolError(reason)) => json!({ "error": reason }),
+                Some(End::Refused(refusal)) => json!({ "error": refusal.to_string() }),
+                Some(limit) => json!({ "error": limit.kind() }),
+                None => json!({ "error": format!("there is no tool `{}`", call.name) }),
+            });
+        }
+    }
+    told
 }
 
 /// The state and the values that calls leave; `None` if one of them leaves none.
@@ -80,11 +152,16 @@ fn end(calls: &[ToolCall], stage: &Stage<'_>, mut state: State) -> Option<(State
 
 /// Whether both lists hold the same values, each as often.
 fn same_values(mut left: Vec<Value>, right: &[Value]) -> bool {
+    take_all(&mut left, right) && left.is_empty()
+}
+
+/// Takes the values of `right` out of `left`; false if one is not there.
+fn take_all(left: &mut Vec<Value>, right: &[Value]) -> bool {
     right.iter().all(|value| match left.iter().position(|other| other == value) {
         Some(at) => {
             left.swap_remove(at);
             true
         }
         None => false,
-    }) && left.is_empty()
+    })
 }

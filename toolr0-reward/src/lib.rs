@@ -38,7 +38,7 @@ pub mod verdict;
 pub mod verify;
 pub mod wire;
 
-pub use executed::Stage;
+pub use executed::{Stage, Trial};
 pub use fault::{Block, Fault};
 pub use matching::{CallErrors, calls_match};
 pub use question::Question;

@@ -113,7 +113,7 @@ fn mark_item(item: &BenchItem, text: &str) -> Mark {
 pub fn conversation_prompt(conversation: &[Message], tools: &[ToolSpec], style: Style) -> Prompt {
     let last_user = conversation.iter().rposition(|message| message.role == "user");
     let question = last_user.map_or("", |i| conversation[i].content.as_str());
-    let Prompt { messages: own } = wire::solver::prompt(question, tools, style);
+    let Prompt { messages: own, .. } = wire::solver::prompt(question, tools, style);
     let (mut system, mut user) = (String::new(), String::new());
     for Message { role, content } in own {
         let part = if role == "system" { &mut system } else { &mut user };
@@ -133,7 +133,7 @@ pub fn conversation_prompt(conversation: &[Message], tools: &[ToolSpec], style: 
         messages.push(Message::new("user", user.trim_start()));
     }
     messages.insert(0, Message::new("system", system));
-    Prompt { messages }
+    messages.into()
 }
 
 /// How many answers went wrong, by kind. One answer may be wrong in several ways; see [`CallErrors`] for the kinds.

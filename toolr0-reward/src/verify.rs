@@ -93,6 +93,16 @@ pub fn inspect(task: &Task, spec: Option<&TaskSpec>, config: &VerifyConfig) -> F
     }
 }
 
+/// Whether a tool can stand on a menu: [`verify`] refuses every task that offers another.
+///
+/// # Errors
+///
+/// The [`Fault`] that it would be.
+pub fn usable(tool: &ToolSpec, config: &VerifyConfig) -> Result<(), Fault> {
+    let task = Task { question: String::new(), tools: vec![tool.clone()], gold: Vec::new() };
+    menu(&task, config, &[Schema::compile(tool)])
+}
+
 /// Phrases of prompts and templates, folded. Our own prompts' wording is among them, so that an echo is no
 /// question, and so is the question of the example in the generator's prompt.
 const PLACEHOLDERS: [&str; 14] = [

@@ -11,8 +11,9 @@ use toolr0_model::rng::Stream;
 use toolr0_tools::Prompt;
 
 use crate::config::EndpointRole;
+use crate::conversation::Desk;
 use crate::error::{Error, Result};
-use crate::policy::Sampler;
+use crate::policy::{Group, Rollout, Sampler};
 
 /// Answers to some prompts.
 #[derive(Debug, Default)]
@@ -42,6 +43,22 @@ pub trait Answerer: fmt::Debug {
         sampling: &SamplingConfig,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers>;
+
+    /// The same, where `desk` answers each turn. Who cannot read what is said answers in one turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`Answerer::answer`].
+    fn converse(
+        &self,
+        prompts: &[(Prompt, Vec<Stream>)],
+        sampling: &SamplingConfig,
+        desk: &Desk<'_>,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Answers> {
+        let _ = desk;
+        self.answer(prompts, sampling, progress)
+    }
 }
 
 impl Answerer for Sampler {
@@ -51,12 +68,29 @@ impl Answerer for Sampler {
         sampling: &SamplingConfig,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        let mut answers = Answers::default();
-        for group in self.sample(prompts, sampling, progress)? {
-            answers.tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
+        Ok(Answers::of(self.sample(prompts, sampling, progress)?))
+    }
+
+    fn converse(
+        &self,
+        prompts: &[(Prompt, Vec<Stream>)],
+        sampling: &SamplingConfig,
+        desk: &Desk<'_>,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Answers> {
+        Ok(Answers::of(Self::converse(self, prompts, sampling, desk, progress)?))
+    }
+}
+
+impl Answers {
+    /// The texts of a policy in this process.
+    fn of(groups: Vec<Group>) -> Self {
+        let mut answers = Self::default();
+        for group in groups {
+            answers.tokens += group.rollouts.iter().map(Rollout::own_tokens).sum::<usize>();
             answers.texts.push(group.rollouts.into_iter().map(|rollout| Some(rollout.text)).collect());
         }
-        Ok(answers)
+        answers
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod check;
 mod endpoint;
+mod given;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
 pub use self::endpoint::{EndpointConfig, EndpointRole};
+pub use self::given::{Menu, TurnsConfig};
 use crate::advantage::AdvantageConfig;
 use crate::alarm::AlarmConfig;
 use crate::loss::GrpoConfig;
@@ -29,6 +31,12 @@ pub struct RunConfig {
     pub style: Style,
     /// How often and how long the two roles take turns.
     pub selfplay: SelfPlayConfig,
+    /// Who writes the tools of a task. Default the generator, as in the paper.
+    pub menu: Menu,
+    /// The source of given tools, such as `world:travel,calendar`. Whoever starts the run opens it. Default none.
+    pub tools: Option<String>,
+    /// How often a solver may call, and what it reads in between.
+    pub turns: TurnsConfig,
     /// The law of task specs: domains, contexts, calls, menus. What is left out is the paper's.
     pub spec: SpecTables,
     /// The generator's rollouts.

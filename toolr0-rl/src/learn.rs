@@ -211,7 +211,7 @@ fn report(
 fn credit(round: &Round, totals: &[f64], n: usize, rl: &RlConfig) -> Result<Vec<f64>> {
     let rollouts = round.groups.iter().flat_map(|g| &g.rollouts);
     let silent = |r: &Rollout| rl.mask_truncated && r.finish == toolr0_model::Finish::Length;
-    let lengths: Vec<usize> = rollouts.map(|r| if silent(r) { 0 } else { r.tokens.len() }).collect();
+    let lengths: Vec<usize> = rollouts.map(|r| if silent(r) { 0 } else { r.own_tokens() }).collect();
     let n_terms = round.rewards.first().map_or(0, |reward| reward.terms.len());
     let term = |i: usize| -> Vec<f64> {
         round.rewards.iter().map(|r| r.terms[i].value.unwrap_or(f64::NAN)).collect()

@@ -115,6 +115,9 @@ pub(crate) fn rollouts(groups: &[Group], advantages: &[f64]) -> String {
         for rollout in &group.rollouts {
             ids(&mut hash, &rollout.tokens);
             floats(&mut hash, &rollout.logprobs);
+            for span in &rollout.quoted {
+                ids(&mut hash, &[span.start as u32, span.end as u32]);
+            }
         }
     }
     advantages.iter().for_each(|a| hash.update(a.to_bits().to_le_bytes()));

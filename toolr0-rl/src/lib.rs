@@ -3,10 +3,12 @@
 //! Read in this order:
 //!
 //! - [`selfplay`]: the turns, and the one walk that both roles take;
+//! - `assignment`: what one prompt of the generator asks for, with tools that are invented or given;
 //! - [`record`]: what a run tells while it goes on; [`ledger`]: who taught what to whom, at what cost;
 //! - [`state`], [`checkpoint`]: where a run stands, and how that is kept whole on disk;
 //! - [`alarm`]: what a run watches itself by;
 //! - [`policy`]: a role's language model, frozen to sample or trained;
+//! - [`conversation`]: a solver that reads what its calls return, and calls again;
 //! - [`answers`]: who answers where text is enough, in this process or outside of it;
 //! - [`advantage`], [`loss`], [`shaping`]: from rewards to slopes, in plain `f64`;
 //! - [`update`](mod@update): from slopes to new weights; with [`optim`] and [`schedule`];
@@ -20,9 +22,11 @@
 pub mod advantage;
 pub mod alarm;
 pub mod answers;
+mod assignment;
 mod boundary;
 pub mod checkpoint;
 pub mod config;
+pub mod conversation;
 pub mod error;
 pub mod exam;
 pub mod kernels;

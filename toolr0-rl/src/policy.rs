@@ -1,19 +1,21 @@
 //! A role's language model: what it samples with, and what is trained.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use toolr0_model::decoder::{snapshot, trainable};
-use toolr0_model::generate::Batching;
+use toolr0_model::generate::{Batching, converse};
 use toolr0_model::rng::Stream;
 use toolr0_model::weights::Tensors;
 use toolr0_model::{
     CausalLm, ChatTemplate, Checkpoint, Finish, LoraConfig, Params, Request, SamplingConfig, Tokenizer,
-    generate,
 };
+use toolr0_reward::wire::solver::joined;
 use toolr0_tools::Prompt;
 
+use crate::conversation::{Desk, Spans, turns};
 use crate::error::Result;
 
 /// Which of the two policies.
@@ -38,14 +40,30 @@ impl fmt::Display for Role {
 /// A completion with everything that training needs: its ids are never made from its text again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollout {
-    /// Token ids, the end-of-text id included. All of them were sampled, so all of them carry loss.
+    /// Token ids, the end-of-text id included. All that were sampled carry loss: all but the quoted ones.
     pub tokens: Vec<u32>,
-    /// Log-probability of each token when it was drawn, nats.
+    /// Log-probability of each token when it was drawn, nats; 0 and never read where it is quoted.
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
-    /// The text, without special tokens.
+    /// The text, without special tokens; of a conversation, all of its calls as one completion ([`joined`]).
     pub text: String,
+    /// Tokens that somebody else said, such as what calls returned. They are read and never learned.
+    pub quoted: Vec<Range<usize>>,
+}
+
+impl Rollout {
+    /// How many tokens the policy drew itself.
+    pub fn own_tokens(&self) -> usize {
+        self.tokens.len() - self.quoted.iter().map(ExactSizeIterator::len).sum::<usize>()
+    }
+
+    /// Which tokens the policy drew itself. `(tokens,)`.
+    pub fn own_mask(&self) -> Vec<bool> {
+        let mut own = vec![true; self.tokens.len()];
+        self.quoted.iter().for_each(|span| own[span.clone()].fill(false));
+        own
+    }
 }
 
 /// The completions of one prompt.
@@ -95,7 +113,7 @@ impl Sampler {
     /// If the template refuses the messages.
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         let text = self.template.render(&prompt.messages, None, true, &Default::default())?;
-        Ok(self.tokenizer.encode(&text)?)
+        Ok(self.tokenizer.encode(&(text + &prompt.opening))?)
     }
 
     /// One completion per stream of each prompt. `progress` is called with the number of finished ones; where it
@@ -110,18 +128,55 @@ impl Sampler {
         config: &SamplingConfig,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Vec<Group>> {
+        let desk = Desk { turns: 1, reply: &|_, _| None };
+        self.converse(prompts, config, &desk, progress)
+    }
+
+    /// The same, where `desk` answers each turn of a completion: a turn ends with a stop string.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sampler::sample`].
+    pub fn converse(
+        &self,
+        prompts: &[(Prompt, Vec<Stream>)],
+        config: &SamplingConfig,
+        desk: &Desk<'_>,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Group>> {
         let encode = |(prompt, streams): &(Prompt, Vec<Stream>)| -> Result<Request> {
             Ok(Request { prompt: self.encode(prompt)?, streams: streams.clone() })
         };
         let requests: Vec<Request> = prompts.iter().map(encode).collect::<Result<_>>()?;
+        let mut spans = Spans::default();
+        let (model, tokenizer, most) = (&self.model, &*self.tokenizer, config.max_new_tokens);
+        let mut failed = None;
+        let mut reply = |request: usize, sample: usize, tokens: &[u32]| {
+            let told = spans.tell((request, sample), tokens, most, desk, tokenizer);
+            Ok(told.unwrap_or_else(|error| {
+                failed = Some(error);
+                None
+            }))
+        };
         let done =
-            generate(&self.model, &self.tokenizer, &self.eos, &requests, config, self.batching, progress)?;
+            converse(model, tokenizer, &self.eos, &requests, config, self.batching, &mut reply, progress)?;
+        failed.map_or(Ok(()), Err)?;
         let mut groups = Vec::with_capacity(requests.len());
-        for (request, completions) in requests.into_iter().zip(done) {
+        for (i, (request, completions)) in requests.into_iter().zip(done).enumerate() {
             let mut rollouts = Vec::with_capacity(completions.len());
-            for c in completions {
-                let text = self.tokenizer.decode(&c.tokens, true)?;
-                rollouts.push(Rollout { tokens: c.tokens, logprobs: c.logprobs, finish: c.finish, text });
+            for (sample, c) in completions.into_iter().enumerate() {
+                let quoted = spans.take(i, sample, c.tokens.len());
+                let text = match quoted.is_empty() {
+                    true => tokenizer.decode(&c.tokens, true)?,
+                    false => joined(&turns(&c.tokens, &quoted, tokenizer)?),
+                };
+                rollouts.push(Rollout {
+                    tokens: c.tokens,
+                    logprobs: c.logprobs,
+                    finish: c.finish,
+                    text,
+                    quoted,
+                });
             }
             groups.push(Group { prompt: request.prompt, rollouts });
         }

@@ -7,7 +7,7 @@ use toolr0_tools::{Prompt, TaskId};
 
 use crate::config::{DynamicSampling, Overlong};
 use crate::error::Result;
-use crate::policy::Group;
+use crate::policy::{Group, Rollout};
 use crate::shaping::{NextRound, groups_with_signal, next_round, overlong_punishment};
 
 /// Groups of completions, paid.
@@ -48,7 +48,7 @@ impl Round {
         first: &Prompt,
     ) -> Self {
         let outcomes = rewards.iter().map(|reward| outcome(reward).unwrap_or(f64::NAN)).collect();
-        let sampled_tokens = groups.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum();
+        let sampled_tokens = groups.iter().flat_map(|g| &g.rollouts).map(Rollout::own_tokens).sum();
         let fingerprint = first.fingerprint();
         Self { groups, rewards, outcomes, sampled_tokens, fingerprint, ..Self::default() }
     }
@@ -153,6 +153,7 @@ mod tests {
             logprobs: vec![0.0; len],
             finish: toolr0_model::Finish::Eos,
             text: String::new(),
+            quoted: Vec::new(),
         };
         let group = |_| Group { prompt: vec![1], rollouts: vec![rollout(), rollout()] };
         let reward =

@@ -14,20 +14,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use toolr0_curriculum::{
-    Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, draw_specs, select, verify,
-};
+use toolr0_curriculum::{Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, select, verify};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
 use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
 use toolr0_reward::reward::Curriculum;
-use toolr0_reward::{Reward, Verdict, judge, wire};
-use toolr0_tools::{Prompt, Task, TaskId, TaskSpec};
+use toolr0_reward::wire::STOP;
+use toolr0_reward::{Reward, Stage, Verdict, judge_on, wire};
+use toolr0_tools::{Prompt, Source, Task, TaskId};
 
 use crate::alarm::Raised;
 use crate::answers::{Answerer, Answers, Cast, Tab};
+use crate::assignment::{Assignment, GivenTools};
 use crate::checkpoint::Store;
-use crate::config::{EndpointRole, RunConfig};
+use crate::config::{EndpointRole, Menu, RunConfig};
+use crate::conversation::{Desk, answer_turns};
 use crate::error::{Error, Result};
 use crate::exam::{ExamReport, sit};
 use crate::learn::Place;
@@ -75,6 +76,7 @@ pub struct SelfPlay<'a> {
     pub(crate) base: &'a Checkpoint,
     exam: &'a [Task],
     guard: Option<&'a Guard>,
+    given: Option<GivenTools<'a>>,
     outside: Option<(&'a dyn Answerer, &'a [EndpointRole])>,
     pub(crate) store: Option<&'a Store>,
     pub(crate) root: Stream,
@@ -90,7 +92,25 @@ impl<'a> SelfPlay<'a> {
         config.check()?;
         let law = SpecLaw::new(config.spec.clone())?;
         let root = Stream::root(config.seed).child("selfplay");
-        Ok(Self { config, law, base, exam, guard: None, outside: None, store: None, root })
+        Ok(Self { config, law, base, exam, guard: None, given: None, outside: None, store: None, root })
+    }
+
+    /// The same run, whose tools are given by `source` (`menu: given`).
+    ///
+    /// # Errors
+    ///
+    /// If a task could offer none of them, or an option needs tools that run and these do not.
+    pub fn with_tools(self, source: &'a Source) -> Result<Self> {
+        let (reward, looks) = (&self.config.reward, 1 < self.config.turns.most);
+        let unused = |option, user: &str| Err(Error::UnusedOption { option, user: user.to_owned() });
+        if self.config.menu == Menu::Invented {
+            return unused("tools", "menu `invented`");
+        }
+        if reward.solver.executed && source.sandbox.is_none() {
+            return unused("reward.solver.executed", "a source whose tools do not run");
+        }
+        let given = GivenTools::new(source, &self.config.spec, &reward.generator.verify, looks)?;
+        Ok(Self { given: Some(given), ..self })
     }
 
     /// The same run, whose solver never trains on a task that is like an item of `guard`.
@@ -194,6 +214,9 @@ impl<'a> SelfPlay<'a> {
         if !self.config.dataset.guard.is_empty() && self.guard.is_none() {
             return needs("SelfPlay::guarded", "a run with `dataset.guard`");
         }
+        if self.config.menu == Menu::Given && self.given.is_none() {
+            return needs("tools", "menu `given`");
+        }
         if self.config.endpoint.is_some() && self.outside.is_none() {
             return needs("SelfPlay::assisted", "a run with `endpoint`");
         }
@@ -266,17 +289,14 @@ impl<'a> SelfPlay<'a> {
         let sampler = state.generator.sampler(config.rl.max_rows)?;
         let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
             let stream = round_of(stream, round);
-            let specs = draw_specs(&self.law, rollout.prompts, &mut stream.child("specs").rng());
-            let prompts =
-                ask(&specs, stream, rollout.group_size, |spec| wire::generator::prompt(spec, config.style));
+            let asked = self.assign(rollout.prompts, stream);
+            let prompts = ask(&asked, stream, rollout.group_size, |asked| asked.prompt(config.style));
             let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-            let (probed, tab) = self.probe(&groups, &specs, cast, stream.child("probe"))?;
-            let texts =
-                groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
-            let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
-                config.reward.of_generator(&rollout.text, spec, &worth.curriculum)
+            let (probed, tab) = self.probe(&groups, &asked, cast, stream.child("probe"))?;
+            let pay = |((rollout, asked), worth): ((&Rollout, &Assignment<'_>), &Probed)| {
+                asked.reward(&rollout.text, &worth.curriculum, &config.reward)
             };
-            let rewards = texts.zip(&probed).map(pay).collect();
+            let rewards = each_with(&groups, &asked).zip(&probed).map(pay).collect();
             let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
             round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
             round.probed = probed.iter().map(|p| p.attempts).collect();
@@ -291,30 +311,41 @@ impl<'a> SelfPlay<'a> {
         self.learn(state, Role::Generator, round, reference, &at, observer)
     }
 
+    /// What `n` prompts of the generator ask for.
+    fn assign(&self, n: usize, stream: Stream) -> Vec<Assignment<'a>> {
+        Assignment::draw(&self.law, self.given.as_ref(), n, stream)
+    }
+
+    /// Where the calls of a task run, if that is what decides whether an answer is right.
+    fn stage(&self, seed: Option<u64>) -> Option<Stage<'a>> {
+        let given = self.given.as_ref().filter(|_| self.config.reward.solver.executed);
+        given.and_then(|given| given.stage(seed))
+    }
+
     /// How near each completion's task is to the frontier. Only tasks without a fault are probed: nothing is paid
     /// for the others.
     fn probe(
         &self,
         groups: &[Group],
-        specs: &[TaskSpec],
+        asked: &[Assignment<'_>],
         cast: Cast<'_>,
         stream: Stream,
     ) -> Result<(Vec<Probed>, Tab)> {
         let config = self.config;
-        let texts =
-            groups.iter().zip(specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (&r.text, spec)));
-        let tasks: Vec<Option<Task>> = texts
-            .map(|(text, spec)| {
-                let task = wire::generator::parse(text).ok()?;
-                toolr0_reward::verify(&task, spec, &config.reward.generator.verify).ok()?;
-                Some(task)
-            })
-            .collect();
+        let sound = |(rollout, asked): (&Rollout, &Assignment<'_>)| {
+            let task = asked.parse(&rollout.text).ok()?;
+            asked.verify(&task, &config.reward.generator.verify).ok()?;
+            Some((task, asked.seed()))
+        };
+        let tasks: Vec<Option<(Task, Option<u64>)>> = each_with(groups, asked).map(sound).collect();
         let valid: Vec<(usize, &Task)> =
-            tasks.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref()?))).collect();
+            tasks.iter().enumerate().filter_map(|(i, t)| Some((i, &t.as_ref()?.0))).collect();
+        let stages: Vec<Option<Stage<'_>>> =
+            tasks.iter().flatten().map(|(_, seed)| self.stage(*seed)).collect();
         let mut out = vec![Probed::default(); tasks.len()];
         let attempts = self.attempt(
             &valid,
+            &stages,
             cast.prober,
             &config.probe.sampling,
             config.probe.samples,
@@ -322,8 +353,8 @@ impl<'a> SelfPlay<'a> {
             &mut |_| true,
         )?;
         let mut tab = Tab::default();
-        for ((i, task), answers) in valid.iter().zip(&tab.book(attempts)?) {
-            let attempts = solved(&verdicts(task, answers));
+        for (((i, task), stage), answers) in valid.iter().zip(&stages).zip(&tab.book(attempts)?) {
+            let attempts = solved(&verdicts(task, answers, stage.as_ref()));
             out[*i].task = Some(task.id());
             out[*i].attempts = attempts;
             out[*i].curriculum.difficulty = config.frontier.score(attempts);
@@ -362,24 +393,33 @@ impl<'a> SelfPlay<'a> {
         Ok(())
     }
 
-    /// The solver's attempts at tasks.
+    /// The solver's attempts at tasks, whose calls run on `stages` if they are what decides.
+    #[expect(clippy::too_many_arguments, reason = "all that attempts depend on")]
     fn attempt(
         &self,
         tasks: &[(usize, &Task)],
+        stages: &[Option<Stage<'_>>],
         solver: &dyn Answerer,
         sampling: &SamplingConfig,
         n: usize,
         stream: Stream,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        let ask = |(i, task): &(usize, &Task)| {
-            (
-                wire::solver::prompt(&task.question, &task.tools, self.config.style),
-                samples(stream.child(*i), n),
-            )
-        };
+        let ask = |(i, task): &(usize, &Task)| (self.solver_prompt(task), samples(stream.child(*i), n));
         let prompts: Vec<_> = tasks.iter().map(ask).collect();
-        solver.answer(&prompts, sampling, progress)
+        if self.config.turns.most == 1 {
+            return solver.answer(&prompts, sampling, progress);
+        }
+        let reply = |i: usize, turns: &[String]| {
+            answer_turns(tasks[i].1, stages[i].as_ref()?, turns, &self.config.turns)
+        };
+        let desk = Desk { turns: self.config.turns.most, reply: &reply };
+        solver.converse(&prompts, &of_turns(sampling), &desk, progress)
+    }
+
+    /// What is asked of the solver, in every phase alike.
+    fn solver_prompt(&self, task: &Task) -> Prompt {
+        wire::solver::prompt_turns(&task.question, &task.tools, self.config.style, self.config.turns.most)
     }
 
     /// Phase 2 as a turn of the run.
@@ -393,7 +433,8 @@ impl<'a> SelfPlay<'a> {
         else {
             return Ok(());
         };
-        let domains = self.law.tables().domains.values().filter(|weight| 0.0 < **weight).count();
+        let law = self.given.as_ref().map_or(&self.law, GivenTools::law);
+        let domains = law.tables().domains.values().filter(|weight| 0.0 < **weight).count();
         let raised = state.watch.dataset(&self.config.alarms, &tasks, domains);
         report.seconds = clock.elapsed().as_secs_f64();
         cost.seconds = report.seconds;
@@ -417,8 +458,8 @@ impl<'a> SelfPlay<'a> {
     ) -> Result<Option<Dataset>> {
         let (config, data) = (self.config, &self.config.dataset);
         let stream = self.root.child(iteration).child("dataset");
-        let specs = draw_specs(&self.law, data.candidates, &mut stream.child("specs").rng());
-        let prompts = ask(&specs, stream, 1, |spec| wire::generator::prompt(spec, config.style));
+        let asked = self.assign(data.candidates, stream);
+        let prompts = ask(&asked, stream, 1, |asked| asked.prompt(config.style));
         observer.begin(Phase::Candidates, iteration, data.candidates);
         let groups = {
             let mut progress = |done: usize| {
@@ -432,12 +473,13 @@ impl<'a> SelfPlay<'a> {
         }
         let written = sampled(&groups);
         let (mut unreadable, mut candidates) = (Drops::default(), Vec::new());
-        for (group, spec) in groups.iter().zip(specs) {
-            for rollout in &group.rollouts {
-                match wire::generator::parse(&rollout.text) {
-                    Ok(task) => candidates.push(Candidate::new(task, spec.clone())),
-                    Err(fault) => _ = unreadable.add(fault.kind()),
+        for (rollout, asked) in each_with(&groups, &asked) {
+            match asked.parse(&rollout.text) {
+                Ok(task) => {
+                    let candidate = Candidate::new(task, asked.spec.clone());
+                    candidates.push(Candidate { seed: asked.seed(), ..candidate });
                 }
+                Err(fault) => _ = unreadable.add(fault.kind()),
             }
         }
         let mut funnel = Funnel::default();
@@ -451,6 +493,16 @@ impl<'a> SelfPlay<'a> {
             });
             (all, drops)
         });
+        if let Some(given) = &self.given {
+            pool.step("execution", |mut all| {
+                let mut drops = Drops::default();
+                all.retain(|c| match given.trial(c.seed).pass(&c.task) {
+                    Ok(()) => true,
+                    Err(fault) => drops.add(fault.kind()),
+                });
+                (all, drops)
+            });
+        }
         pool.step("dedup", dedup);
         let mut contaminated = Vec::new();
         if let Some(guard) = self.guard {
@@ -463,13 +515,14 @@ impl<'a> SelfPlay<'a> {
         observer.begin(Phase::Verification, iteration, pool.candidates.len() * data.samples);
         let sampling = SamplingConfig { temperature: data.temperature, ..config.probe.sampling.clone() };
         let tasks: Vec<(usize, &Task)> = pool.candidates.iter().map(|c| &c.task).enumerate().collect();
+        let stages: Vec<Option<Stage<'_>>> = pool.candidates.iter().map(|c| self.stage(c.seed)).collect();
         let attempted = {
             let mut progress = |done: usize| {
                 observer.advance(done, "");
                 !observer.stopped()
             };
             let stream = stream.child("attempts");
-            self.attempt(&tasks, cast.verifier, &sampling, data.samples, stream, &mut progress)?
+            self.attempt(&tasks, &stages, cast.verifier, &sampling, data.samples, stream, &mut progress)?
         };
         if observer.stopped() {
             return Ok(None);
@@ -477,7 +530,7 @@ impl<'a> SelfPlay<'a> {
         let mut tab = Tab::default();
         let answers = tab.book(attempted)?;
         for (candidate, answers) in pool.candidates.iter_mut().zip(&answers) {
-            let verdicts = verdicts(&candidate.task, answers);
+            let verdicts = verdicts(&candidate.task, answers, self.stage(candidate.seed).as_ref());
             candidate.attempts = solved(&verdicts);
             candidate.weakest_call = weakest_call(&verdicts);
         }
@@ -510,7 +563,7 @@ impl<'a> SelfPlay<'a> {
             domains,
             seconds: 0.0, // told by whoever holds the clock
         };
-        let samples = showcase(&tasks, &answers);
+        let samples = showcase(&tasks, &answers, &|seed| self.stage(seed));
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
         Ok(Some(Dataset { tasks, samples, report, cost }))
     }
@@ -552,21 +605,29 @@ impl<'a> SelfPlay<'a> {
                 0 => place(step * rollout.prompts + i, wanted, tasks.len()),
                 _ => (uniform_f64(&mut any) * tasks.len() as f64) as usize,
             };
-            let chosen: Vec<&Task> = (0..rollout.prompts).map(which).map(|i| &tasks[i].task).collect();
-            let prompts = ask(&chosen, stream, rollout.group_size, |task| {
-                wire::solver::prompt(&task.question, &task.tools, config.style)
-            });
-            let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let chosen: Vec<&Candidate> = (0..rollout.prompts).map(which).map(|i| &tasks[i]).collect();
+            let stages: Vec<Option<Stage<'_>>> = chosen.iter().map(|c| self.stage(c.seed)).collect();
+            let prompts = ask(&chosen, stream, rollout.group_size, |c| self.solver_prompt(&c.task));
+            let groups = match config.turns.most {
+                1 => sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?,
+                turns => {
+                    let reply = |i: usize, said: &[String]| {
+                        answer_turns(&chosen[i].task, stages[i].as_ref()?, said, &config.turns)
+                    };
+                    let desk = Desk { turns, reply: &reply };
+                    sampler.converse(&prompts, &of_turns(&rollout.sampling), &desk, &mut |_| true)?
+                }
+            };
             let (mut rewards, mut solved) = (Vec::new(), Vec::new());
-            for (group, task) in groups.iter().zip(&chosen) {
+            for ((group, Candidate { task, .. }), stage) in groups.iter().zip(&chosen).zip(&stages) {
                 for rollout in &group.rollouts {
-                    rewards.push(config.reward.of_solver(task, &rollout.text));
-                    solved.push(f64::from(judge(task, &rollout.text).solved));
+                    rewards.push(config.reward.of_solver_on(task, &rollout.text, stage.as_ref()));
+                    solved.push(f64::from(judge_on(task, &rollout.text, stage.as_ref()).solved));
                 }
             }
             let mut round = Round::new(groups, rewards, |r| r.get("accuracy"), &prompts[0].0);
             round.rates = solved;
-            round.tasks = chosen.iter().map(|task| vec![task.id()]).collect();
+            round.tasks = chosen.iter().map(|c| vec![c.task.id()]).collect();
             Ok(round)
         })?;
         self.learn(state, Role::Solver, round, reference, &Place { steps, stream, clock }, observer)
@@ -588,6 +649,23 @@ fn ask<T>(
     items.iter().enumerate().map(|(i, item)| (prompt(item), samples(stream.child(i), n))).collect()
 }
 
+/// Each completion with the item that its group answers.
+fn each_with<'b, T>(groups: &'b [Group], items: &'b [T]) -> impl Iterator<Item = (&'b Rollout, &'b T)> {
+    groups
+        .iter()
+        .zip(items)
+        .flat_map(|(group, item)| group.rollouts.iter().map(move |rollout| (rollout, item)))
+}
+
+/// The same sampling, in which a turn ends with its calls.
+fn of_turns(sampling: &SamplingConfig) -> SamplingConfig {
+    let mut sampling = sampling.clone();
+    let missing = STOP.iter().filter(|stop| !sampling.stop.iter().any(|own| own == *stop));
+    let missing: Vec<String> = missing.map(|stop| (*stop).to_owned()).collect();
+    sampling.stop.extend(missing);
+    sampling
+}
+
 /// What was measured of one completion's task.
 #[derive(Clone, Debug, Default)]
 struct Probed {
@@ -606,8 +684,8 @@ struct Dataset {
 }
 
 /// What became of the answers to a task. One that did not come is unknown.
-fn verdicts(task: &Task, answers: &[Option<String>]) -> Vec<Option<Verdict>> {
-    answers.iter().map(|text| text.as_ref().map(|text| judge(task, text))).collect()
+fn verdicts(task: &Task, answers: &[Option<String>], stage: Option<&Stage<'_>>) -> Vec<Option<Verdict>> {
+    answers.iter().map(|text| text.as_ref().map(|text| judge_on(task, text, stage))).collect()
 }
 
 /// How many of the answers to a task solve it.
@@ -643,7 +721,11 @@ pub(crate) fn histogram(attempts: impl Iterator<Item = Attempts>, k: usize) -> V
 }
 
 /// A few tasks from all over the order of training, with a few answers to each: small enough for the log.
-fn showcase(tasks: &[Candidate], answers: &HashMap<TaskId, Vec<Option<String>>>) -> Vec<Sample> {
+fn showcase<'s>(
+    tasks: &[Candidate],
+    answers: &HashMap<TaskId, Vec<Option<String>>>,
+    stage: &dyn Fn(Option<u64>) -> Option<Stage<'s>>,
+) -> Vec<Sample> {
     const TASKS: usize = 16;
     const ANSWERS: usize = 8;
     let n = TASKS.min(tasks.len());
@@ -651,8 +733,9 @@ fn showcase(tasks: &[Candidate], answers: &HashMap<TaskId, Vec<Option<String>>>)
         let at = i * tasks.len() / n;
         let candidate = tasks[at].clone();
         let texts = answers.get(&candidate.task.id()).into_iter().flatten().flatten().take(ANSWERS);
+        let stage = stage(candidate.seed);
         let answer = |text: &String| Answer {
-            solved: judge(&candidate.task, text).solved,
+            solved: judge_on(&candidate.task, text, stage.as_ref()).solved,
             text: text.chars().take(Answer::MAX_CHARS).collect(),
         };
         let answers = texts.map(answer).collect();
@@ -666,7 +749,7 @@ fn samples(stream: Stream, n: usize) -> Vec<Stream> {
 }
 
 pub(crate) fn sampled(groups: &[Group]) -> usize {
-    groups.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum()
+    groups.iter().flat_map(|g| &g.rollouts).map(Rollout::own_tokens).sum()
 }
 
 pub(crate) fn mean(x: &[f64]) -> Option<f64> {
@@ -690,15 +773,15 @@ mod tests {
         };
         let answers = [answer(&[&a]), answer(&[&a]), answer(&[&b]), Some("nothing".to_owned())];
         let of = |solved| Attempts::new(solved, 4).unwrap();
-        let half = verdicts(&task, &answers);
+        let half = verdicts(&task, &answers, None);
         assert_eq!((solved(&half), weakest_call(&half)), (of(0), of(1)));
         let right = [answer(&[&b, &a]), answer(&[&a, &a]), answer(&[&a, &b]), answer(&[&b])];
-        let right = verdicts(&task, &right);
+        let right = verdicts(&task, &right, None);
         assert_eq!((solved(&right), weakest_call(&right)), (of(2), of(3)));
-        let late = verdicts(&task, &[None, answer(&[&a, &b]), None, None]);
+        let late = verdicts(&task, &[None, answer(&[&a, &b]), None, None], None);
         let one = Attempts::new(1, 1).unwrap();
         assert_eq!((solved(&late), weakest_call(&late)), (one, one), "unknown is not wrong");
-        assert_eq!(solved(&verdicts(&task, &[None, None])).rate(), None);
+        assert_eq!(solved(&verdicts(&task, &[None, None], None)).rate(), None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct UpdateStats {
     pub stats: LossStats,
     /// Positions that the network computed.
     pub positions: usize,
-    /// Positions that the output head computed: as many as tokens were sampled, and no more.
+    /// Positions that the output head computed: as many as completions have tokens, and no more.
     pub head_rows: usize,
 }
 
@@ -193,7 +193,7 @@ impl<'a> Batch<'a> {
     /// Which tokens carry loss. `(tokens,)`.
     fn mask(&self, rl: &RlConfig) -> Result<Vec<bool>> {
         let row_lens = self.row_lens();
-        let mut mask = vec![true; row_lens.iter().sum()];
+        let mut mask: Vec<bool> = self.rollouts().flat_map(|(rollout, _)| rollout.own_mask()).collect();
         if rl.mask_truncated {
             let cut_off: Vec<bool> = self.rollouts().map(|(r, _)| r.finish == Finish::Length).collect();
             mask_cut_off(&mut mask, &row_lens, &cut_off)?;
@@ -223,7 +223,7 @@ fn column(scored: &Tensor, i: usize) -> Result<Vec<f64>> {
 fn window(agent: &Agent, groups: &[Group], batches: &[Batch<'_>], rl: &RlConfig) -> Result<Window> {
     let rollouts = || groups.iter().flat_map(|g| &g.rollouts);
     let bears_loss = |r: &&Rollout| !(rl.mask_truncated && r.finish == Finish::Length);
-    let tokens = rollouts().filter(bears_loss).map(|r| r.tokens.len()).sum::<usize>() as f64;
+    let tokens = rollouts().filter(bears_loss).map(Rollout::own_tokens).sum::<usize>() as f64;
     let window = Window {
         rows: Some(rollouts().count() as f64),
         tokens: Some(tokens),

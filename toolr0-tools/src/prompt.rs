@@ -28,12 +28,20 @@ impl Message {
 pub struct Prompt {
     /// In order of speaking.
     pub messages: Vec<Message>,
+    /// What the answer begins with: written for the model, which goes on from there. Empty in most prompts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub opening: String,
 }
 
 impl Prompt {
     /// A prompt of one system and one user message.
     pub fn new(system: impl Into<String>, user: impl Into<String>) -> Self {
-        Self { messages: vec![Message::new("system", system), Message::new("user", user)] }
+        vec![Message::new("system", system), Message::new("user", user)].into()
+    }
+
+    /// The same prompt, whose answer begins with `opening`.
+    pub fn opened(self, opening: String) -> Self {
+        Self { opening, ..self }
     }
 
     /// A short fingerprint of the messages, for tests and logs that compare prompts across phases.
@@ -45,7 +53,14 @@ impl Prompt {
                 hash.update(part);
             }
         }
+        hash.update(&self.opening);
         crate::task::hex(&hash.finalize()[..8])
+    }
+}
+
+impl From<Vec<Message>> for Prompt {
+    fn from(messages: Vec<Message>) -> Self {
+        Self { messages, opening: String::new() }
     }
 }
 
@@ -57,5 +72,9 @@ mod tests {
     fn a_fingerprint_separates_what_a_plain_join_would_not() {
         assert_ne!(Prompt::new("ab", "c").fingerprint(), Prompt::new("a", "bc").fingerprint());
         assert_eq!(Prompt::new("a", "b").fingerprint(), Prompt::new("a", "b").fingerprint());
+        assert_ne!(
+            Prompt::new("a", "b").opened("c".into()).fingerprint(),
+            Prompt::new("a", "b").fingerprint()
+        );
     }
 }

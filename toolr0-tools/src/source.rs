@@ -40,7 +40,20 @@ impl Source {
         let menu =
             |(domain, tools): (&str, &[ToolSpec])| Menu { domain: domain.into(), tools: tools.to_vec() };
         let menus = worlds.menus().map(menu).collect();
-        Self::new(menus, Vec::new(), Some(Box::new(worlds)))
+        Self::executed(menus, Vec::new(), Box::new(worlds))
+    }
+
+    /// Tools that `sandbox` runs, whatever it is: the way in for other kinds of sources. Names may not stand twice.
+    ///
+    /// # Errors
+    ///
+    /// If there is no tool, or one whose parameters are no JSON Schema.
+    pub fn executed(
+        menus: Vec<Menu>,
+        skipped: Vec<(String, String)>,
+        sandbox: Box<dyn Sandbox>,
+    ) -> Result<Self> {
+        Self::new(menus, skipped, Some(sandbox))
     }
 
     /// The operations of an OpenAPI document. They are described, not run.

@@ -10,7 +10,7 @@ use toolr0_model::rng::Stream;
 use toolr0_reward::question::conversation_prompt;
 use toolr0_reward::wire;
 use toolr0_rl::Sampler;
-use toolr0_tools::{Message, Prompt, ToolSpec};
+use toolr0_tools::{Message, ToolSpec};
 
 use crate::args::{Chat, Global};
 use crate::input::Lines;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Chat, global: Global) -> Result<()> {
         let Some(line) = lines.next()? else { return Ok(()) };
         said.push(Message::new("user", line));
         let prompt = match tools.is_empty() {
-            true => Prompt { messages: said.clone() },
+            true => said.clone().into(),
             false => conversation_prompt(&said, &tools, style),
         };
         let length = sampler.encode(&prompt)?.len();

@@ -12,6 +12,7 @@ use toolr0_model::rng::Stream;
 use toolr0_model::weights::save_text;
 use toolr0_reward::stats::bootstrap_mean;
 use toolr0_reward::{judge, verify, wire};
+use toolr0_rl::config::Menu;
 use toolr0_rl::{RunConfig, Sampler};
 use toolr0_tools::{Task, TaskSpec};
 
@@ -53,6 +54,12 @@ struct Rate {
 pub(crate) fn run(args: &Crossplay, global: Global) -> Result<()> {
     let (source, text) = config::read(&args.run.join("config.yaml").display().to_string())?;
     let setup = config::resolve(&source, &text, &[], None)?;
+    if setup.run.menu == Menu::Given {
+        bail!(
+            "{} was played with given tools; crossplay asks for tasks with tools of their own",
+            args.run.display()
+        );
+    }
     let iterations = kept(&args.run)?;
     let mut screen = Screen::new(global);
     let base = setup.model.unwrap_or_else(|| model::EMBEDDED.to_owned());

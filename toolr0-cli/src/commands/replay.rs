@@ -12,12 +12,13 @@ use toolr0_rl::selfplay::{Observer, Phase, Record};
 use toolr0_rl::state::{State, Turn};
 use toolr0_rl::{RunConfig, SelfPlay};
 
-use super::selfplay::{fix_date, guard, same_base};
+use super::selfplay::{fix_date, given, guard, same_base};
 use crate::args::{Global, Replay};
 use crate::config::{self, Setup};
 use crate::ledger::{self, METRICS};
 use crate::model::{self, EMBEDDED};
 use crate::run_dir::RunDir;
+use crate::source;
 use crate::ui::{Screen, out};
 
 /// Replays a step.
@@ -49,6 +50,11 @@ pub(crate) fn run(args: &Replay, global: Global) -> Result<()> {
     let guard = guard(&run.dataset.guard, &screen)?;
     let game = SelfPlay::new(&run, &base, &questions)?;
     let game = if run.dataset.guard.is_empty() { game } else { game.guarded(&guard) };
+    let tools = run.tools.as_deref().map(source::open).transpose()?;
+    let game = match &tools {
+        Some(tools) => given(game, tools, &run, &screen)?,
+        None => game,
+    };
     let state = match before(&dir, &run, &base, &entries[target], target)? {
         Some(state) => state,
         None => game.start()?,

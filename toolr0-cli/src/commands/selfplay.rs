@@ -11,12 +11,14 @@ use toolr0_curriculum::guard::Hit;
 use toolr0_curriculum::{Drops, Guard};
 use toolr0_model::Checkpoint;
 use toolr0_model::rng::Stream;
+use toolr0_reward::verify::usable;
 use toolr0_rl::checkpoint::{self, Store};
 use toolr0_rl::exam::pass_at;
 use toolr0_rl::ledger::{Entry, tensors};
 use toolr0_rl::selfplay::{Iteration, Observer, Phase, Record};
 use toolr0_rl::state::{Position, State};
 use toolr0_rl::{RunConfig, Sampler, SelfPlay};
+use toolr0_tools::Source;
 
 use crate::args::{Global, Selfplay};
 use crate::bench;
@@ -29,6 +31,7 @@ use crate::model::{self, EMBEDDED};
 use crate::plan::{self, Plan};
 use crate::report::{ExamResult, RunResult, exam_table};
 use crate::run_dir::{RunDir, Terms};
+use crate::source;
 use crate::stop::{INTERRUPTED, Stop};
 use crate::ui::{Screen, out};
 
@@ -155,6 +158,7 @@ fn headroom(
 /// Runs, goes on with a run, or says what a run would do.
 pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     let mut job = Job::new(args)?;
+    let tools = job.run.tools.as_deref().map(source::open).transpose()?;
     if args.dry_run {
         dry_run(&job.model, &job.run, global)?;
         return Ok(ExitCode::SUCCESS);
@@ -176,6 +180,10 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     let outside = run.endpoint.as_ref().map(Endpoint::connect).transpose()?;
     let game = SelfPlay::new(run, &checkpoint, &questions)?;
     let game = if run.dataset.guard.is_empty() { game } else { game.guarded(&guard) };
+    let game = match &tools {
+        Some(tools) => given(game, tools, run, &screen)?,
+        None => game,
+    };
     let game = match (&outside, &run.endpoint) {
         (Some(outside), Some(endpoint)) => game.assisted(outside, &endpoint.roles),
         _ => game,
@@ -298,16 +306,38 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
 }
 
 /// The flags that are keys of the configuration as well, behind those of `--set`.
-fn sets(args: &Selfplay) -> Vec<String> {
+pub(crate) fn sets(args: &Selfplay) -> Vec<String> {
     let mut sets = args.set.clone();
     sets.extend(args.endpoint.sets("endpoint."));
     if !args.endpoint_roles.is_empty() {
         sets.push(format!("endpoint.roles={}", json!(args.endpoint_roles)));
     }
+    if let Some(tools) = &args.tools {
+        sets.extend(["menu=given".to_owned(), format!("tools={}", json!(tools))]);
+    }
     if !args.guard.is_empty() {
         sets.push(format!("dataset.guard={}", json!(args.guard)));
     }
     sets
+}
+
+/// The same run with tools that are given. What no task can offer is named.
+pub(crate) fn given<'a>(
+    game: SelfPlay<'a>,
+    tools: &'a Source,
+    run: &RunConfig,
+    screen: &Screen,
+) -> Result<SelfPlay<'a>> {
+    let game = game.with_tools(tools)?;
+    for (tool, reason) in &tools.skipped {
+        screen.warn(&format!("left out: {tool}: {reason}"));
+    }
+    for tool in tools.tools() {
+        if let Err(fault) = usable(tool, &run.reward.generator.verify) {
+            screen.warn(&format!("left out: {}: {fault}", tool.name));
+        }
+    }
+    Ok(game)
 }
 
 /// The questions of all suites that were given.

@@ -112,7 +112,7 @@ impl ChatRequest {
         Ok(Asked {
             prompt: match offered {
                 true => conversation_prompt(&messages, &tools, style),
-                false => Prompt { messages },
+                false => messages.into(),
             },
             forced,
             tools: offered,

@@ -8,6 +8,7 @@ mod device;
 mod endpoint;
 mod eval;
 mod foreign;
+mod given;
 mod report;
 mod rooms;
 mod runs;

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use toolr0_tools::TaskSpec;
 
 use super::{Reward, Term};
+use crate::executed::Trial;
 use crate::fault::Fault;
 use crate::verify::{Findings, VerifyConfig, inspect};
-use crate::wire::generator;
+use crate::wire::generator::{self, Given};
 
 /// The shares of the validity term.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,9 +123,31 @@ pub fn generator_reward(
     curriculum: &Curriculum,
     config: &GeneratorConfig,
 ) -> Reward {
-    let scored = match generator::read(text) {
+    pay(generator::read(text), spec, None, curriculum, config)
+}
+
+/// The same for a task with a given menu. The arguments' share needs a gold that passes its [`Trial`]: one that is refused,
+/// fails or has no effect is a fault of the task.
+pub fn generator_reward_given(
+    text: &str,
+    spec: &TaskSpec,
+    given: &Given<'_>,
+    curriculum: &Curriculum,
+    config: &GeneratorConfig,
+) -> Reward {
+    pay(generator::read_given(text, given), spec, Some(given.trial), curriculum, config)
+}
+
+fn pay(
+    draft: Result<generator::Draft, Fault>,
+    spec: &TaskSpec,
+    trial: Option<Trial<'_>>,
+    curriculum: &Curriculum,
+    config: &GeneratorConfig,
+) -> Reward {
+    let scored = match draft {
         Err(fault) => Scored { fault: Some(fault), ..Scored::default() },
-        Ok(draft) => score(draft, spec, config),
+        Ok(draft) => score(draft, spec, trial, config),
     };
     // An unknown value is unknown only where it would have been paid.
     let curriculum = match (&scored.fault, config.curriculum > 0.0) {
@@ -146,7 +169,12 @@ struct Scored {
     fault: Option<Fault>,
 }
 
-fn score(draft: generator::Draft, spec: &TaskSpec, config: &GeneratorConfig) -> Scored {
+fn score(
+    draft: generator::Draft,
+    spec: &TaskSpec,
+    trial: Option<Trial<'_>>,
+    config: &GeneratorConfig,
+) -> Scored {
     // One text, two readings: nothing in it can be trusted.
     let faults: Vec<Fault> = [
         draft.think.as_ref().err(),
@@ -173,7 +201,10 @@ fn score(draft: generator::Draft, spec: &TaskSpec, config: &GeneratorConfig) -> 
         Ok(task) => task,
         Err(fault) => return Scored { format, validity: 0.0, fault: Some(fault) },
     };
-    let findings = inspect(&task, Some(spec), &config.verify);
+    let mut findings = inspect(&task, Some(spec), &config.verify);
+    if let (None, None, Some(trial)) = (&findings.menu, &findings.arguments, trial) {
+        findings.arguments = trial.pass(&task).err();
+    }
     if findings.dishonest.is_some() {
         return Scored { fault: findings.dishonest, ..Scored::default() };
     }

@@ -10,12 +10,16 @@ mod solver;
 use serde::{Deserialize, Serialize};
 use toolr0_tools::{Task, TaskSpec};
 
-pub use generator::{Curriculum, CurriculumWeights, GeneratorConfig, ValidityWeights, generator_reward};
+pub use generator::{
+    Curriculum, CurriculumWeights, GeneratorConfig, ValidityWeights, generator_reward, generator_reward_given,
+};
 pub use solver::{FormatWeights, SolverConfig, solver_reward, solver_reward_on};
 
+use crate::executed::Stage;
 use crate::fault::Fault;
 use crate::release;
 use crate::score::Profile;
+use crate::wire::generator::Given;
 
 /// One named term of a reward, already weighted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -81,9 +85,25 @@ impl RewardConfig {
         reward
     }
 
+    /// The same for a task with a given menu, of which the release knows nothing: always by our rules.
+    pub fn of_generator_given(
+        &self,
+        text: &str,
+        spec: &TaskSpec,
+        given: &Given<'_>,
+        curriculum: &Curriculum,
+    ) -> Reward {
+        generator_reward_given(text, spec, given, curriculum, &self.generator)
+    }
+
     /// [`solver_reward`] by the chosen rules.
     pub fn of_solver(&self, task: &Task, text: &str) -> Reward {
-        let mut reward = solver_reward(task, text, &self.solver);
+        self.of_solver_on(task, text, None)
+    }
+
+    /// [`solver_reward_on`] by the chosen rules, of which the release's run nothing.
+    pub fn of_solver_on(&self, task: &Task, text: &str, stage: Option<&Stage<'_>>) -> Reward {
+        let mut reward = solver_reward_on(task, text, &self.solver, stage);
         if self.profile == Profile::Release {
             let gold = serde_json::to_value(&task.gold).unwrap_or_default();
             let score = release::solver::score(&gold, text);

@@ -46,6 +46,9 @@ pub struct SolverConfig {
     pub alpha: f64,
     /// Whether accuracy is paid only after a `<think>` block. Default true, as in the release.
     pub require_think: bool,
+    /// Whether calls that come to the same end as the gold count as the gold, however they are spelt. Needs given tools that
+    /// run. Default false.
+    pub executed: bool,
 }
 
 impl Default for SolverConfig {
@@ -57,6 +60,7 @@ impl Default for SolverConfig {
             call_weights: CallWeights::default(),
             alpha: 0.25,
             require_think: true,
+            executed: false,
         }
     }
 }
@@ -89,7 +93,7 @@ pub fn solver_reward(task: &Task, text: &str, config: &SolverConfig) -> Reward {
     solver_reward_on(task, text, config, None)
 }
 
-/// The same, where accuracy is 1 for an answer that comes to the same end as the gold on `stage`.
+/// The same, where accuracy is full for an answer that comes to the same end as the gold on `stage`.
 pub fn solver_reward_on(task: &Task, text: &str, config: &SolverConfig, stage: Option<&Stage<'_>>) -> Reward {
     let (format, accuracy, fault) = match solver::read(text) {
         Err(fault) => (0.0, 0.0, Some(fault)),
@@ -139,7 +143,7 @@ fn score(
     let unknown = calls.iter().enumerate().find(|(_, call)| task.tool(&call.name).is_none());
     let fault = unknown.map(|(index, call)| Fault::UnknownTool { index, tool: call.name.clone() });
     let accuracy = match stage {
-        Some(stage) if same_end(task, &calls, stage) => 1.0,
+        Some(stage) if same_end(task, &calls, stage) => 1.0 / (1.0 + config.alpha * extra(task, &calls)),
         _ => accuracy(task, &calls, config),
     };
     (format, accuracy, fault)
@@ -192,6 +196,10 @@ fn accuracy(task: &Task, calls: &[ToolCall], config: &SolverConfig) -> f64 {
         return f64::from(calls.is_empty());
     }
     let total = match_calls(&task.tools, &task.gold, calls, &config.call_weights).total;
-    let extra = calls.len().saturating_sub(task.gold.len());
-    total / task.gold.len() as f64 / (1.0 + config.alpha * extra as f64)
+    total / task.gold.len() as f64 / (1.0 + config.alpha * extra(task, calls))
+}
+
+/// Calls beyond as many as the gold has.
+fn extra(task: &Task, calls: &[ToolCall]) -> f64 {
+    calls.len().saturating_sub(task.gold.len()) as f64
 }

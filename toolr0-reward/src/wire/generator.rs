@@ -3,6 +3,7 @@
 use toolr0_tools::{Prompt, Task, TaskSpec, ToolCall, ToolSpec};
 
 use super::{Blocks, Style, calls, calls_json, tools, tools_json};
+use crate::executed::Trial;
 use crate::fault::{Block, Fault};
 
 /// A task in the format that [`Style::Paper`] asks for; a test parses it.
@@ -45,6 +46,70 @@ pub fn prompt(spec: &TaskSpec, style: Style) -> Prompt {
             Prompt::new(system, "Write one new task that follows the specification.")
         }
     }
+}
+
+/// A menu that is given, and where its calls run.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The menu.
+    pub tools: &'a [ToolSpec],
+    /// What a question can speak of, a line each.
+    pub facts: &'a str,
+    /// How the gold is tried.
+    pub trial: Trial<'a>,
+}
+
+/// What is asked of the generator where the menu is given: a question and the calls that answer it.
+///
+/// [`Style::Paper`] shows menu and facts. [`Style::Compact`] is for a model that knows the prompt without a menu alone:
+/// it gets the same one, and the beginning of its own answer, a plan that lists the menu.
+pub fn prompt_given(spec: &TaskSpec, given: &Given<'_>, style: Style) -> Prompt {
+    let TaskSpec { domain, context, n_tools, n_calls } = spec;
+    if style == Style::Compact {
+        return prompt(spec, style).opened(opening(given.tools));
+    }
+    let s = if *n_calls == 1 { "" } else { "s" };
+    let facts = match given.facts {
+        "" => String::new(),
+        facts => format!("\n\nFacts that a question can speak of, among others\n{facts}"),
+    };
+    let system = format!(
+        "You write practice tasks for an assistant that answers by calling tools. First reason in private, then write \
+         one task for the tools on offer.\n\n\
+         Task specification\ndomain: {domain}\ncontext: {context}\ntools: {n_tools}\ncalls: {n_calls}\n\n\
+         Rules\n\
+         1. The request is served by exactly {n_calls} tool call{s}, in the order in which the user asks.\n\
+         2. The calls will be run: they have to work, and to change or tell something.\n\
+         3. With the context multi_turn, the question is a short conversation, one line a turn, each beginning with \
+         `User:` or `Agent:`, and the last turn is the user's. With single_turn it is one message of a user.\n\
+         4. Every value of an argument stands in the question as the user would say it. Give every required argument, \
+         and none that the tool does not name.\n\
+         5. The question sounds like a person with a need. It names no tool, no JSON and none of these rules.\n\n\
+         Write these three blocks and nothing else; a call is an object with name and arguments.\n\n\
+         <think>Two calls away, one value each.</think>\n<question>..</question>\n\
+         <tool_call_answer>[{{\"name\":\"..\",\"arguments\":{{}}}}]</tool_call_answer>"
+    );
+    let menu = tools_json(given.tools, style);
+    let user = format!(
+        "Write one new task that follows the specification.\n\n<available_tools>{menu}</available_tools>{facts}"
+    );
+    Prompt::new(system, user)
+}
+
+/// The beginning of a plan: `<think>1 flight book flight name seats?; 2 booking cancel booking =`, noun first, optional
+/// arguments marked, arguments in the order of the alphabet.
+fn opening(tools: &[ToolSpec]) -> String {
+    let line = |(index, tool): (usize, &ToolSpec)| {
+        let (verb, noun) = tool.name.split_once('_').unwrap_or((&tool.name, ""));
+        let mut words: Vec<String> =
+            tool.params().map(|p| format!("{}{}", p.name, if p.required { "" } else { "?" })).collect();
+        words.sort_unstable();
+        let head =
+            [noun, verb].into_iter().filter(|word| !word.is_empty()).map(|word| word.replace('_', " "));
+        let line: Vec<String> = head.chain(words).collect();
+        format!("{} {}", index + 1, line.join(" "))
+    };
+    format!("<think>{} =", tools.iter().enumerate().map(line).collect::<Vec<_>>().join("; "))
 }
 
 /// A completion that [`parse`] reads back as `task`, with tools in the flat layout.
@@ -113,6 +178,21 @@ pub fn read(text: &str) -> Result<Draft, Fault> {
     })
 }
 
+/// Reads the blocks of a task whose menu is given. A menu that the completion writes all the same is passed over.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_given(text: &str, given: &Given<'_>) -> Result<Draft, Fault> {
+    let blocks = Blocks::scan(text)?;
+    Ok(Draft {
+        think: blocks.get(Block::Think).map(str::to_owned),
+        question: blocks.get(Block::Question).map(str::to_owned),
+        tools: Ok(given.tools.to_vec()),
+        gold: blocks.get(Block::ToolCallAnswer).and_then(calls::read),
+    })
+}
+
 /// Reads a completion as a task. Each block stands once, in order; `<think>` may be left out.
 ///
 /// # Errors
@@ -144,6 +224,35 @@ mod tests {
         assert_eq!(verify(&parse(&write("a", &task).replace("Lisbon", "Porto")).unwrap()), Ok(()));
         for part in ["domain: travel", "tools: 3", "exactly 3 tools", "exactly 1 tool call,"] {
             assert!(system.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn a_given_menu_is_shown_and_kept() {
+        let source = toolr0_tools::Source::worlds(&["math"]).unwrap();
+        let tools = [
+            ToolSpec::new("cancel_booking", "Cancel it.", Default::default(), &[]),
+            serde_json::from_str(
+                r#"{"name":"book_night_train","description":"Book it.","parameters":{"type":"object","required":["name"],
+                "properties":{"seats":{"type":"integer"},"name":{"type":"string"}}}}"#,
+            )
+            .unwrap(),
+        ];
+        let given = Given { tools: &tools, facts: "train 12 has 3 seats", trial: Trial::Read(&source) };
+        let compact = prompt_given(&spec(), &given, Style::Compact);
+        assert_eq!(compact.messages, prompt(&spec(), Style::Compact).messages);
+        assert_eq!(compact.opening, "<think>1 booking cancel; 2 night train book name seats? =");
+        let paper = prompt_given(&spec(), &given, Style::Paper);
+        let menu = tools_json(&tools, Style::Paper);
+        for part in [menu.as_str(), "train 12 has 3 seats"] {
+            assert!(paper.messages[1].content.contains(part), "{part}");
+        }
+        // A menu of the completion's own is passed over, whatever it holds.
+        for own in ["", "<available_tools>nonsense</available_tools>"] {
+            let answer = r#"<tool_call_answer>[{"name":"cancel_booking","arguments":{}}]</tool_call_answer>"#;
+            let text = format!("{} so</think><question>Cancel it.</question>{own}{answer}", compact.opening);
+            let task = read_given(&text, &given).unwrap().task().unwrap();
+            assert_eq!((task.tools.as_slice(), task.gold.len()), (tools.as_slice(), 1));
         }
     }
 

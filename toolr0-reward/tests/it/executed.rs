@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use toolr0_reward::executed::{Stage, check_gold, same_end};
+use toolr0_reward::executed::{Stage, Trial, check_gold, same_end};
 use toolr0_reward::reward::{SolverConfig, solver_reward, solver_reward_on};
-use toolr0_reward::tools::{Sandbox, Task, ToolCall, Worlds};
+use toolr0_reward::tools::{Sandbox, Source, Task, ToolCall, Worlds};
 use toolr0_reward::verify::inspect;
 use toolr0_reward::{judge, judge_on, wire};
 
@@ -31,7 +31,12 @@ fn every_wrong_gold_is_refused_and_no_good_one_is_lost() {
     for Line { world, question, gold, want } in lines {
         let worlds = Worlds::new(&[&world]).unwrap();
         let task = Task { question, tools: worlds.tools().to_vec(), gold };
-        assert_eq!(verdict(&task, &Stage { sandbox: &worlds, seed: 0 }), want, "{}", task.question);
+        assert_eq!(
+            verdict(&task, &Stage { sandbox: &worlds, seed: 0, looks: false }),
+            want,
+            "{}",
+            task.question
+        );
         if want == "ok" { good += 1 } else { wrong += 1 }
     }
     assert_eq!((good, wrong), (25, 25));
@@ -45,7 +50,7 @@ fn calls(calls: Value) -> Vec<ToolCall> {
 #[track_caller]
 fn check(world: &str, gold: Value, answer: Value, want: (bool, bool)) {
     let worlds = Worlds::new(&[world]).unwrap();
-    let stage = Stage { sandbox: &worlds, seed: 0 };
+    let stage = Stage { sandbox: &worlds, seed: 0, looks: false };
     let task = Task { question: "What now?".into(), tools: worlds.tools().to_vec(), gold: calls(gold) };
     let answer = calls(answer);
     let text = wire::solver::write("so", &answer);
@@ -110,5 +115,22 @@ fn a_tool_that_is_not_on_the_menu_is_no_way_to_the_end() {
     let tools = worlds.tools().iter().filter(|tool| tool.name == "add").cloned().collect();
     let task = Task { question: "What is 2 and 2?".into(), tools, gold };
     let answer = calls(json!([{"name": "multiply", "arguments": {"a": 2, "b": 2}}]));
-    assert!(!same_end(&task, &answer, &Stage { sandbox: &worlds, seed: 0 }));
+    assert!(!same_end(&task, &answer, &Stage { sandbox: &worlds, seed: 0, looks: false }));
+}
+
+/// Tools that do not run: a gold is read by their schemas.
+#[test]
+fn golds_of_described_tools_are_read() {
+    let listed = json!({"tools": [{"name": "now", "description": "Tell the time.", "inputSchema":
+        {"type": "object", "properties": {"zone": {"type": "string", "enum": ["UTC", "CET"]}}, "required": ["zone"]}}]});
+    let source = Source::mcp(&listed).unwrap();
+    let pass = |gold: Value| {
+        let tools = source.tools().cloned().collect();
+        let task = Task { question: "What time is it?".into(), tools, gold: calls(gold) };
+        Trial::Read(&source).pass(&task).map_err(|fault| fault.kind())
+    };
+    assert_eq!(pass(json!([{"name": "now", "arguments": {"zone": "UTC"}}])), Ok(()));
+    assert_eq!(pass(json!([{"name": "now", "arguments": {"zone": "EST"}}])), Err("gold_refused"));
+    assert_eq!(pass(json!([{"name": "now", "arguments": {}}])), Err("gold_refused"));
+    assert_eq!(pass(json!([{"name": "then", "arguments": {"zone": "UTC"}}])), Err("gold_refused"));
 }

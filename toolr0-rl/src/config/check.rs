@@ -70,6 +70,7 @@ impl RunConfig {
         self.endpoint.as_ref().map_or(Ok(()), EndpointConfig::check)?;
         self.rl.advantage.check()?;
         self.alarms.check()?;
+        self.check_menu()?;
         self.check_drill()?;
         self.check_steps()?;
         self.check_reward()?;
@@ -180,7 +181,7 @@ impl RunConfig {
     }
 }
 
-fn least(option: &'static str, value: usize, least: usize) -> Result<()> {
+pub(super) fn least(option: &'static str, value: usize, least: usize) -> Result<()> {
     match value < least {
         true => Err(Error::Config { option, expected: format!("at least {least}"), got: value.to_string() }),
         false => Ok(()),

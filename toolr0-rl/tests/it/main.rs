@@ -1,8 +1,10 @@
 //! The crate through its public API: one module per subject.
 
 mod advantage;
+mod conversation;
 mod corrections;
 mod cuda;
+mod given;
 mod gradients;
 mod grpo_loss;
 mod lora;

@@ -58,6 +58,10 @@ fn row(shown: Shown, key: impl Into<String>, value: Value) -> Row {
 /// What the command line reads, and a run in this crate does not: its tests `configs`, `eval` and `endpoint` have these.
 const OF_THE_COMMAND_LINE: [&str; 4] = ["dataset.guard", "endpoint", "exam.items", "exam.pass_at"];
 
+/// What needs given tools: the tests `given` and `conversation` have these, and that a run without them refuses them.
+const OF_GIVEN_TOOLS: [&str; 5] =
+    ["menu", "tools", "turns.most", "turns.result_chars", "reward.solver.executed"];
+
 fn rows() -> Vec<Row> {
     let mut rows = vec![
         row(Shown::Run, "seed", json!(12)),
@@ -233,6 +237,7 @@ fn every_key_has_a_row() {
     let mut shown: BTreeSet<String> = rows().into_iter().map(|row| row.key).collect();
     assert_eq!(shown.len(), rows().len(), "no key has two rows");
     shown.extend(OF_THE_COMMAND_LINE.map(str::to_owned));
+    shown.extend(OF_GIVEN_TOOLS.map(str::to_owned));
     assert_eq!(shown, keys);
 }
 
