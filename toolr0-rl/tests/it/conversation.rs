@@ -26,7 +26,7 @@ fn call(name: &str, arguments: Value) -> ToolCall {
 fn scripted() -> (Checkpoint, ToolCall) {
     let call = call("check_stock", json!({ "product": "P101" }));
     let turn = wire::solver::write("so", std::slice::from_ref(&call));
-    (crate::tiny(&[turn], 8.0, Checkpoint::chatml()), call)
+    (crate::tiny(&[turn], 14.0, Checkpoint::chatml()), call)
 }
 
 /// What is said after every turn: 12 bytes, as many tokens.
@@ -135,7 +135,9 @@ fn no_token_of_a_result_carries_loss() {
             rollout.logprobs[span].fill(f32::NAN);
         }
     }
-    assert_eq!(step(&base, &groups), (stats, weights.clone()));
+    let (unread, unmoved) = step(&base, &groups);
+    assert_eq!(unread, stats);
+    assert!(unmoved == weights);
     // Told apart from a run that learns them.
     for rollout in groups.iter_mut().flat_map(|group| &mut group.rollouts) {
         rollout.quoted.clear();
@@ -143,7 +145,7 @@ fn no_token_of_a_result_carries_loss() {
     }
     let (learned, others) = step(&base, &groups);
     assert_eq!(learned.stats.tokens, all);
-    assert_ne!(others, weights);
+    assert!(others != weights);
 }
 
 fn task(worlds: &Worlds, gold: &[ToolCall]) -> Task {
@@ -199,8 +201,9 @@ fn a_run_of_conversations_trains_on_what_the_solver_wrote() {
         (log, bits(&outcome.solver))
     };
     let ((log, weights), (again, same), (single, other)) = (run(3), run(3), run(1));
-    assert_eq!((log.lines(), &weights), (again.lines(), &same), "a run is a function of its configuration");
-    assert_ne!(weights, other);
+    assert_eq!(log.lines(), again.lines(), "a run is a function of its configuration");
+    assert!(weights == same);
+    assert!(weights != other, "turns change nothing");
     let steps =
         |log: &Log| log.steps().into_iter().filter(|s| s.role == "solver").cloned().collect::<Vec<_>>();
     assert!(!steps(&log).is_empty());
