@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Report(Report),
     /// Watch a run in the terminal
     Watch(Watch),
-    /// Write the charts of a run as SVG, for papers
+    /// Write the charts of a run as SVG and PNG, for papers
     Figures(Figures),
     /// Compute a step of a run again, and compare it to the bit
     Replay(Replay),
@@ -239,7 +239,7 @@ Example:
   toolr0 selfplay --keep-iterations --out runs/kept
   toolr0 crossplay runs/kept
 
-Written into the run are crossplay.json and crossplay.svg. All generators are asked for the same specifications.")]
+Written into the run are crossplay.json, crossplay.svg and crossplay.png. All generators are asked for the same specifications.")]
 pub(crate) struct Crossplay {
     /// The run directory, of a run with --keep-iterations
     pub(crate) run: PathBuf,
@@ -612,10 +612,11 @@ pub(crate) struct Watch {
 /// Flags of `figures`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   toolr0 figures runs/0-1 --out figures
+  toolr0 figures runs/0-1 --out figures --only exam-accuracy --scale 4
 
-Written is OUT/NAME.svg for each chart of the report.")]
+Written are OUT/NAME.svg and OUT/NAME.png for each chart of the report.")]
 pub(crate) struct Figures {
     /// The run directory
     pub(crate) run: PathBuf,
@@ -625,6 +626,10 @@ pub(crate) struct Figures {
     /// Only charts of these names; may be given again
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
+    /// Pixels of a PNG to a unit of its SVG, which is 468 units wide
+    #[arg(long, value_name = "N", default_value_t = crate::commands::figures::SCALE,
+        value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) scale: u8,
 }
 
 /// Flags of `serve`.

@@ -161,6 +161,12 @@ pub(crate) struct TurnCost {
 pub(crate) struct PerTask {
     /// Tokens that were sampled by either role.
     pub(crate) tokens: f64,
+    /// Those of the generator.
+    pub(crate) generator_tokens: f64,
+    /// Those of the solver: answers, probes, replies as a judge.
+    pub(crate) solver_tokens: f64,
+    /// Positions that were computed with a gradient.
+    pub(crate) trained_positions: f64,
     /// Wall time, s.
     pub(crate) seconds: f64,
     /// Times the judge was asked.
@@ -171,9 +177,15 @@ impl RunCost {
     /// Of these turns.
     pub(crate) fn new(costs: &BTreeMap<Turn, Cost>, kept: usize) -> Self {
         let per = |cost: &Cost| {
-            let n = kept as f64;
-            let tokens = (cost.generator_tokens + cost.solver_tokens) as f64 / n;
-            PerTask { tokens, seconds: cost.seconds / n, judge_calls: cost.judge_calls as f64 / n }
+            let of = |count: usize| count as f64 / kept as f64;
+            PerTask {
+                tokens: of(cost.generator_tokens + cost.solver_tokens),
+                generator_tokens: of(cost.generator_tokens),
+                solver_tokens: of(cost.solver_tokens),
+                trained_positions: of(cost.trained_positions),
+                seconds: cost.seconds / kept as f64,
+                judge_calls: of(cost.judge_calls),
+            }
         };
         let turn = |cost: &Cost| TurnCost { cost: *cost, per_kept_task: (0 < kept).then(|| per(cost)) };
         Self { kept_tasks: kept, turns: costs.iter().map(|(name, cost)| (*name, turn(cost))).collect() }

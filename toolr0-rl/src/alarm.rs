@@ -432,3 +432,7 @@ fn median(values: &[f64]) -> Option<f64> {
 fn mean(values: &[f64]) -> Option<f64> {
     if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
 }
+
+#[cfg(test)]
+#[path = "alarm_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ const TITLE: f64 = 30.0;
 /// White around everything.
 const MARGIN: f64 = 14.0;
 /// The colours of the page in its light form; what moves under the pointer is not seen on paper.
-const STYLE: &str = include_str!("figure.css");
+pub(super) const STYLE: &str = include_str!("figure.css");
 
 /// A whole SVG file.
 pub(crate) fn standalone(chart: &Chart, title: &str) -> String {

@@ -9,11 +9,14 @@ mod bars;
 mod figure;
 mod heat;
 mod lines;
+mod picture;
+mod png;
 
 pub(crate) use bars::{Bars, Row};
 pub(crate) use figure::standalone;
 pub(crate) use heat::{Cell, Heat};
 pub(crate) use lines::{Lines, Point, Series};
+pub(crate) use picture::picture;
 
 /// Width of every drawing: narrow, so that its letters stay readable on a phone.
 const WIDTH: f64 = 440.0;

@@ -112,7 +112,7 @@ fn write(dir: &Path, outcomes: &[Outcome]) -> Result<()> {
     save_text(&dir.join("results.json"), &format!("{}\n", serde_json::to_string_pretty(outcomes)?))?;
     let figure = sweep::figure(outcomes);
     if !figure.chart.is_empty() {
-        commands::figures::write(&figure, dir)?;
+        commands::figures::write(&figure, dir, f32::from(commands::figures::SCALE))?;
     }
     Ok(())
 }

@@ -106,12 +106,14 @@ pub(crate) fn run(args: &Crossplay, global: Global) -> Result<()> {
     screen.end();
     let value = json!({"run": args.run, "seed": args.seed, "samples": args.samples, "generators": rows});
     save_text(&args.run.join("crossplay.json"), &format!("{}\n", serde_json::to_string_pretty(&value)?))?;
-    commands::figures::write(&figure(&rows), &args.run)?;
+    commands::figures::write(&figure(&rows), &args.run, f32::from(commands::figures::SCALE))?;
     match global.json {
         true => out(&format!("{value}\n")),
-        false => {
-            out(&format!("{}crossplay.json and crossplay.svg are in {}\n", table(&rows), args.run.display()))
-        }
+        false => out(&format!(
+            "{}crossplay.json, crossplay.svg and crossplay.png are in {}\n",
+            table(&rows),
+            args.run.display()
+        )),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use toolr0_model::weights::save_text;
 
 use crate::args::{Figures, Global};
-use crate::chart::standalone;
+use crate::chart::{picture, standalone};
 use crate::figures::{Figure, sections};
 use crate::run_log::RunLog;
 use crate::ui::out;
@@ -22,17 +22,25 @@ pub(crate) fn run(args: &Figures, global: Global) -> Result<()> {
     }
     let wanted = |figure: &&Figure| args.only.is_empty() || args.only.contains(&figure.name);
     std::fs::create_dir_all(&args.out).with_context(|| format!("failed to make {}", args.out.display()))?;
-    let files: Vec<String> =
-        all.iter().filter(wanted).map(|figure| write(figure, &args.out)).collect::<Result<_>>()?;
+    let mut files = Vec::new();
+    for figure in all.iter().filter(wanted) {
+        files.extend(write(figure, &args.out, f32::from(args.scale))?);
+    }
     match global.json {
         true => out(&format!("{}\n", json!({"files": files}))),
         false => out(&files.iter().map(|name| format!("{name}\n")).collect::<String>()),
     }
 }
 
-/// The file of one chart.
-pub(crate) fn write(figure: &Figure, dir: &Path) -> Result<String> {
-    let path = dir.join(format!("{}.svg", figure.name));
-    save_text(&path, &standalone(&figure.chart, &figure.title))?;
-    Ok(path.display().to_string())
+/// Pixels to a unit of a picture, where nobody says it.
+pub(crate) const SCALE: u8 = 2;
+
+/// Both files of one chart.
+pub(crate) fn write(figure: &Figure, dir: &Path, scale: f32) -> Result<[String; 2]> {
+    let svg = standalone(&figure.chart, &figure.title);
+    let paths = ["svg", "png"].map(|end| dir.join(format!("{}.{end}", figure.name)));
+    save_text(&paths[0], &svg)?;
+    let pixels = picture(&svg, scale).with_context(|| figure.name.clone())?;
+    std::fs::write(&paths[1], pixels).with_context(|| format!("failed to write {}", paths[1].display()))?;
+    Ok(paths.map(|path| path.display().to_string()))
 }

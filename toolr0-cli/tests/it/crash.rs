@@ -222,10 +222,22 @@ fn verifiers_and_judges_that_fail_do_not_end_a_run() {
     let step = &lines(&home.path().join("judged/metrics.jsonl"))[1];
     let unscorable = step["unscorable"].as_u64().unwrap();
     assert!(3 * unscorable <= turn["judge_calls"].as_u64().unwrap(), "{turn} {step}");
-    assert!(
-        result["cost"]["kept_tasks"].as_u64().unwrap() > 0
-            && turn["per_kept_task"]["tokens"].as_f64().unwrap() > 0.0
-    );
+    let kept = result["cost"]["kept_tasks"].as_u64().unwrap() as f64;
+    assert!(0.0 < kept);
+    // By turn and role: what one kept task cost is the turn's cost divided.
+    for (name, turn) in result["cost"]["turns"].as_object().unwrap() {
+        let per = turn["per_kept_task"].as_object().unwrap();
+        for (key, value) in per.iter().filter(|(key, _)| *key != "tokens") {
+            let whole = turn[key].as_f64().unwrap();
+            assert!((value.as_f64().unwrap() - whole / kept).abs() < 1e-9, "{name}: {key}");
+        }
+        let sum =
+            ["generator_tokens", "solver_tokens"].map(|key| per[key].as_f64().unwrap()).iter().sum::<f64>();
+        assert!((per["tokens"].as_f64().unwrap() - sum).abs() < 1e-9, "{name}");
+    }
+    let per = |turn: &str, key: &str| result["cost"]["turns"][turn]["per_kept_task"][key].as_f64().unwrap();
+    assert!(0.0 < per("generator", "generator_tokens") && 0.0 < per("generator", "judge_calls"));
+    assert!(0.0 < per("dataset", "solver_tokens") && 0.0 < per("solver", "trained_positions"));
 
     succeed(home.path(), &tiny(&["--quiet", "--out", "nan", "--set", "drill.nan_rewards=0.3"]));
     let steps: Vec<Value> =

@@ -15,7 +15,7 @@ use crate::{last_json, names, run, stderr, succeed, tiny, toolr0};
 
 /// What a bad server does.
 #[derive(Clone, Copy)]
-enum Act {
+pub(crate) enum Act {
     /// Answers the question rightly.
     Right,
     /// A status, a line of headers and a body.
@@ -27,15 +27,15 @@ enum Act {
 }
 
 /// A server of which each chat request is answered as its number says.
-struct Bad {
-    url: String,
+pub(crate) struct Bad {
+    pub(crate) url: String,
     /// The bodies of chat requests, in order.
     asked: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Bad {
     /// `act`: what to do with the n-th request.
-    fn start(models: &'static str, act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(models: &'static str, act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (asked, act) = (Arc::new(Mutex::new(Vec::new())), Arc::new(act));
@@ -49,7 +49,7 @@ impl Bad {
         Self { url, asked }
     }
 
-    fn asked(&self) -> Vec<Value> {
+    pub(crate) fn asked(&self) -> Vec<Value> {
         self.asked.lock().unwrap().clone()
     }
 }

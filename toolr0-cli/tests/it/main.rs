@@ -1,6 +1,8 @@
 //! The program as people use it: through its binary, in a folder of its own.
 
 mod bad_input;
+#[cfg(target_os = "linux")]
+mod chaos;
 mod configs;
 mod crash;
 mod data;

@@ -47,13 +47,22 @@ fn a_run_can_be_looked_at_in_every_way() {
     let none = run(home.path(), &["report", "."]);
     assert!(!none.status.success() && stderr(&none).contains("holds no run"), "{}", stderr(&none));
 
-    // Figures: SVG with its own colours.
+    // Figures: SVG with its own colours, and PNG.
     let files = succeed(
         home.path(),
         &["figures", "r", "--out", "fig", "--only", "exam-accuracy", "--only", "rewards"],
     );
-    assert_eq!(files.lines().count(), 2);
-    assert_eq!(names(&home.path().join("fig")), ["exam-accuracy.svg", "rewards.svg"]);
+    assert_eq!(files.lines().count(), 4);
+    let pictures = ["exam-accuracy.png", "exam-accuracy.svg", "rewards.png", "rewards.svg"];
+    assert_eq!(names(&home.path().join("fig")), pictures);
+    let size = |args: &[&str]| {
+        let only = ["figures", "r", "--out", "png", "--only", "exam-accuracy"];
+        succeed(home.path(), &[&only[..], args].concat());
+        let file = std::fs::read(home.path().join("png/exam-accuracy.png")).unwrap();
+        assert!(file.starts_with(b"\x89PNG\r\n"));
+        u32::from_be_bytes(file[16..20].try_into().unwrap())
+    };
+    assert_eq!((size(&[]), size(&["--scale", "3"])), (2 * 468, 3 * 468));
     let picture = std::fs::read_to_string(home.path().join("fig/rewards.svg")).unwrap();
     assert!(
         picture.starts_with("<svg xmlns=")
@@ -90,7 +99,7 @@ fn a_run_can_be_looked_at_in_every_way() {
     }
     let again = last_json(&succeed(home.path(), &few));
     assert_eq!(again, played, "a seed decides everything");
-    for file in ["crossplay.json", "crossplay.svg"] {
+    for file in ["crossplay.json", "crossplay.svg", "crossplay.png"] {
         assert!(dir.join(file).exists(), "no {file}");
     }
     std::fs::remove_dir_all(dir.join("iteration-1/solver")).unwrap();
@@ -180,7 +189,7 @@ fn a_sweep_goes_on_where_it_was_ended_and_past_what_fails() {
             whole["cells"][cell]["difference"]["mean"].is_f64() && whole["cells"][cell]["p_value"].is_f64()
         );
     }
-    let files = ["ablation.svg", "broken", "frozen", "full", "results.json", "table.md"];
+    let files = ["ablation.png", "ablation.svg", "broken", "frozen", "full", "results.json", "table.md"];
     assert_eq!(names(&home.path().join("s")), files);
     std::fs::write(home.path().join("sweep.yaml"), "cells: {full: {}}\n").unwrap();
     let other = run(home.path(), &args);
