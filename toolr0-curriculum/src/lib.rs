@@ -9,10 +9,11 @@
 //! Read in this order:
 //!
 //! - [`spec_law`]: the distribution that task specs are drawn from, which is data;
+//! - [`steering`]: that distribution bent toward what is being learned;
 //! - [`attempts`]: how often a task was solved, where an attempt that crashed is unknown, not failed;
 //! - [`frontier`]: the reward of a difficulty, and the easy/medium/hard buckets;
 //! - [`dedup`](mod@dedup): one task per fingerprint, the best of them;
-//! - [`diversity`]: whether the generator still says new things;
+//! - [`diversity`]: whether the generator still says new things; [`coverage`]: what it was asked for and what came;
 //! - [`guard`]: questions of benchmarks that nothing may be trained on;
 //! - [`quota`]: how many tasks each domain and each bucket gives;
 //! - [`select`](mod@select): the choice and its order, easy to hard;
@@ -21,19 +22,23 @@
 #![forbid(unsafe_code)]
 
 pub mod attempts;
+pub mod coverage;
 pub mod dedup;
 pub mod diversity;
 pub mod error;
 pub mod frontier;
 pub mod guard;
+mod minhash;
 pub mod pool;
 pub mod quota;
 pub mod release;
 pub mod select;
 pub mod spec_law;
+pub mod steering;
 mod text;
 
 pub use attempts::Attempts;
+pub use coverage::{Coverage, CoverageReport};
 pub use dedup::{dedup, dedup_by, fingerprint, quality};
 pub use error::{Error, Result};
 pub use frontier::{Bands, Difficulty, Frontier, Shape};
@@ -41,4 +46,5 @@ pub use guard::Guard;
 pub use pool::{Agree, Candidate, Drops, Funnel, Pool, verify};
 pub use quota::{Domain, Mix, difficulty_targets, domain_quotas};
 pub use select::{Order, Rounding, SelectConfig, Selection, select};
-pub use spec_law::{MenuRange, SpecLaw, SpecTables, draw_specs};
+pub use spec_law::{Branch, MenuRange, SpecLaw, SpecTables, draw_specs};
+pub use steering::{Steering, SteeringReport};

@@ -60,6 +60,18 @@ pub struct MenuRange {
     pub weight: f64,
 }
 
+/// What the law decides before the size of the menu.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Branch {
+    /// The domain.
+    pub domain: String,
+    /// The context.
+    pub context: Context,
+    /// The number of gold calls.
+    pub n_calls: usize,
+}
+
 /// The numbers of a [`SpecLaw`], as they stand in a config file. Nothing is checked here.
 ///
 /// What a file leaves out is the paper's. Weights need not sum to 1.
@@ -200,14 +212,41 @@ impl SpecLaw {
 
     /// One spec. Draws, in this order: domain, context, number of calls, menu range, menu size.
     pub fn draw(&self, rng: &mut impl Rng) -> TaskSpec {
-        let SpecTables { domains, contexts, calls, menus } = &self.tables;
+        let SpecTables { domains, contexts, calls, .. } = &self.tables;
         let domain = pick(domains.iter().map(|(k, &w)| (k, w)), rng).clone();
         let context = *pick(contexts.iter().map(|(k, &w)| (k, w)), rng);
         let n_calls = *pick(calls[&context].iter().map(|(k, &w)| (k, w)), rng);
-        let menu = pick(menus[&n_calls].iter().map(|r| (r, r.weight)), rng);
+        self.complete(&Branch { domain, context, n_calls }, rng)
+    }
+
+    /// Every branch that can be drawn, with its probability.
+    pub fn branches(&self) -> Vec<(Branch, f64)> {
+        let SpecTables { domains, contexts, calls, .. } = &self.tables;
+        let mut all = Vec::new();
+        for (domain, of_domain) in shares(domains) {
+            for (context, of_context) in shares(contexts) {
+                for (n_calls, of_calls) in shares(&calls[context]) {
+                    let branch = Branch { domain: domain.clone(), context: *context, n_calls: *n_calls };
+                    all.push((branch, of_domain * of_context * of_calls));
+                }
+            }
+        }
+        all
+    }
+
+    /// A spec of one of the law's branches: draws a menu range and a menu size.
+    pub(crate) fn complete(&self, branch: &Branch, rng: &mut impl Rng) -> TaskSpec {
+        let Branch { domain, context, n_calls } = branch.clone();
+        let menu = pick(self.tables.menus[&n_calls].iter().map(|r| (r, r.weight)), rng);
         let n_tools = rng.random_range(menu.min..=menu.max);
         TaskSpec { domain, context, n_tools, n_calls }
     }
+}
+
+/// What of a table can be drawn, with its probability.
+fn shares<K>(weights: &BTreeMap<K, f64>) -> impl Iterator<Item = (&K, f64)> {
+    let sum: f64 = weights.values().sum();
+    weights.iter().filter(|(_, weight)| 0.0 < **weight).map(move |(key, weight)| (key, weight / sum))
 }
 
 /// `n` independent specs. The same law and the same state of `rng` give the same specs on every machine.
@@ -216,7 +255,7 @@ pub fn draw_specs(law: &SpecLaw, n: usize, rng: &mut impl Rng) -> Vec<TaskSpec> 
 }
 
 /// One item, with probability proportional to its weight. The weights were checked: their sum is > 0.
-fn pick<T>(items: impl Iterator<Item = (T, f64)> + Clone, rng: &mut impl Rng) -> T {
+pub(crate) fn pick<T>(items: impl Iterator<Item = (T, f64)> + Clone, rng: &mut impl Rng) -> T {
     let sum: f64 = items.clone().map(|(_, weight)| weight).sum();
     let mut left = rng.random::<f64>() * sum;
     let mut last = None;

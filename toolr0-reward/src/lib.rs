@@ -8,7 +8,8 @@
 //!   the question?
 //! - [`executed`]: does the gold work, and does an answer come to the same end?
 //! - [`matching`]: are these the same calls? One comparator for every stage;
-//! - [`verdict`]: did an answer solve its task?
+//! - [`verdict`]: did an answer solve its task? With [`mod@explain`]: if not, why?
+//! - [`calibration`]: tasks whose verdicts are known, for whoever judges;
 //! - [`reward`]: what is a completion worth, in named terms;
 //! - [`score`]: completions of a file, line by line, under the profile [`Strict`](Profile::Strict) (all of the above) or
 //!   [`Release`](Profile::Release);
@@ -23,7 +24,9 @@
 #![forbid(unsafe_code)]
 
 pub mod ast;
+pub mod calibration;
 pub mod executed;
+pub mod explain;
 pub mod fault;
 pub mod grounding;
 pub mod matching;
@@ -39,6 +42,7 @@ pub mod verify;
 pub mod wire;
 
 pub use executed::{Stage, Trial};
+pub use explain::{Cause, Mistake, explain};
 pub use fault::{Block, Fault};
 pub use matching::{CallErrors, calls_match};
 pub use question::Question;
