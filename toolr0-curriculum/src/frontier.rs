@@ -137,7 +137,12 @@ impl Frontier {
 
     /// The difficulty reward in 0..=1 of a success `rate` in 0..=1 that was measured on `k` attempts.
     pub fn score_rate(&self, rate: f64, k: u32) -> f64 {
-        if rate < 1.0 / f64::from(k) {
+        self.worth(rate, 1.0 / f64::from(k))
+    }
+
+    /// The worth in 0..=1 of a task whose success rate is `rate`; below `floor` it is 0.
+    pub fn worth(&self, rate: f64, floor: f64) -> f64 {
+        if rate < floor {
             return 0.0;
         }
         let outside = if rate < self.low {

@@ -4,5 +4,6 @@
 mod corrections;
 mod draw;
 mod hostile;
+mod posterior;
 mod release_golden;
 mod walk;
