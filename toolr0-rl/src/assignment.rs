@@ -140,6 +140,11 @@ impl<'a> Assignment<'a> {
         }
     }
 
+    /// What is dictated behind the question, if something is.
+    pub(crate) fn dictated(&self, style: Style) -> Option<String> {
+        generator::dictated(&self.scene.as_ref()?.tools, style)
+    }
+
     /// The task in a completion, which goes on from the opening of its prompt.
     pub(crate) fn parse(&self, text: &str) -> std::result::Result<Task, Fault> {
         match &self.scene {

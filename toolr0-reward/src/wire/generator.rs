@@ -62,7 +62,8 @@ pub struct Given<'a> {
 /// What is asked of the generator where the menu is given: a question and the calls that answer it.
 ///
 /// [`Style::Paper`] shows menu and facts. [`Style::Compact`] is for a model that knows the prompt without a menu alone:
-/// it gets the same one, and the beginning of its own answer, a plan that lists the menu.
+/// it gets the same one, and the beginning of its own answer, a plan that lists the menu; behind its question the menu is
+/// [`dictated`].
 pub fn prompt_given(spec: &TaskSpec, given: &Given<'_>, style: Style) -> Prompt {
     let TaskSpec { domain, context, n_tools, n_calls } = spec;
     if style == Style::Compact {
@@ -94,6 +95,16 @@ pub fn prompt_given(spec: &TaskSpec, given: &Given<'_>, style: Style) -> Prompt 
         "Write one new task that follows the specification.\n\n<available_tools>{menu}</available_tools>{facts}"
     );
     Prompt::new(system, user)
+}
+
+/// Where a question ends.
+pub const QUESTION_END: &str = "</question>";
+
+/// The given menu as a completion of [`Style::Compact`] holds it behind its question: the model reads it there, and goes on with
+/// the calls. `None` for [`Style::Paper`], whose prompt shows the menu.
+pub fn dictated(tools: &[ToolSpec], style: Style) -> Option<String> {
+    let menu = tools_json(tools, style);
+    (style == Style::Compact).then(|| format!("<available_tools>{menu}</available_tools>"))
 }
 
 /// The beginning of a plan: `<think>1 flight book flight name seats?; 2 booking cancel booking =`, noun first, optional
@@ -243,6 +254,9 @@ mod tests {
         assert_eq!(compact.messages, prompt(&spec(), Style::Compact).messages);
         assert_eq!(compact.opening, "<think>1 booking cancel; 2 night train book name seats? =");
         let paper = prompt_given(&spec(), &given, Style::Paper);
+        let behind = dictated(&tools, Style::Compact).unwrap();
+        assert!(behind.starts_with("<available_tools>[{\"name\":\"cancel_booking\""), "{behind}");
+        assert_eq!(dictated(&tools, Style::Paper), None);
         let menu = tools_json(&tools, Style::Paper);
         for part in [menu.as_str(), "train 12 has 3 seats"] {
             assert!(paper.messages[1].content.contains(part), "{part}");
