@@ -53,6 +53,8 @@ pub fn prompt(spec: &TaskSpec, style: Style) -> Prompt {
 pub struct Given<'a> {
     /// The menu.
     pub tools: &'a [ToolSpec],
+    /// Which of them [`Style::Compact`] asks calls of, by their places.
+    pub targets: &'a [usize],
     /// What a question can speak of, a line each.
     pub facts: &'a str,
     /// How the gold is tried.
@@ -67,7 +69,7 @@ pub struct Given<'a> {
 pub fn prompt_given(spec: &TaskSpec, given: &Given<'_>, style: Style) -> Prompt {
     let TaskSpec { domain, context, n_tools, n_calls } = spec;
     if style == Style::Compact {
-        return prompt(spec, style).opened(opening(given.tools));
+        return prompt(spec, style).opened(opening(given));
     }
     let s = if *n_calls == 1 { "" } else { "s" };
     let facts = match given.facts {
@@ -107,20 +109,31 @@ pub fn dictated(tools: &[ToolSpec], style: Style) -> Option<String> {
     (style == Style::Compact).then(|| format!("<available_tools>{menu}</available_tools>"))
 }
 
-/// The beginning of a plan: `<think>1 flight book flight name seats?; 2 booking cancel booking =`, noun first, optional
-/// arguments marked, arguments in the order of the alphabet.
-fn opening(tools: &[ToolSpec]) -> String {
-    let line = |(index, tool): (usize, &ToolSpec)| {
+/// The beginning of a plan: `<think>1 flight book flight name seats?; 2 booking cancel booking = flight book flight name`, noun
+/// first, optional arguments marked, arguments in the order of the alphabet; behind the sign the calls, with what they need.
+fn opening(given: &Given<'_>) -> String {
+    let Given { tools, targets, .. } = *given;
+    let head = |tool: &ToolSpec| {
         let (verb, noun) = tool.name.split_once('_').unwrap_or((&tool.name, ""));
+        let words = [noun, verb].into_iter().filter(|word| !word.is_empty());
+        words.map(|word| word.replace('_', " ")).collect::<Vec<_>>().join(" ")
+    };
+    let call = |tool: &ToolSpec| {
+        let mut needs: Vec<&str> = tool.required().collect();
+        needs.sort_unstable();
+        std::iter::once(head(tool)).chain(needs.into_iter().map(str::to_owned)).collect::<Vec<_>>().join(" ")
+    };
+    let line = |(index, tool): (usize, &ToolSpec)| {
         let mut words: Vec<String> =
             tool.params().map(|p| format!("{}{}", p.name, if p.required { "" } else { "?" })).collect();
         words.sort_unstable();
-        let head =
-            [noun, verb].into_iter().filter(|word| !word.is_empty()).map(|word| word.replace('_', " "));
-        let line: Vec<String> = head.chain(words).collect();
-        format!("{} {}", index + 1, line.join(" "))
+        words.insert(0, head(tool));
+        format!("{} {}", index + 1, words.join(" "))
     };
-    format!("<think>{} =", tools.iter().enumerate().map(line).collect::<Vec<_>>().join("; "))
+    let menu: Vec<String> = tools.iter().enumerate().map(line).collect();
+    let calls: Vec<String> = targets.iter().filter_map(|at| tools.get(*at)).map(call).collect();
+    let gap = if calls.is_empty() { "" } else { " " };
+    format!("<think>{} ={gap}{}", menu.join("; "), calls.join("; "))
 }
 
 /// A completion that [`parse`] reads back as `task`, with tools in the flat layout.
@@ -249,10 +262,18 @@ mod tests {
             )
             .unwrap(),
         ];
-        let given = Given { tools: &tools, facts: "train 12 has 3 seats", trial: Trial::Read(&source) };
+        let given = Given {
+            tools: &tools,
+            targets: &[1],
+            facts: "train 12 has 3 seats",
+            trial: Trial::Read(&source),
+        };
         let compact = prompt_given(&spec(), &given, Style::Compact);
         assert_eq!(compact.messages, prompt(&spec(), Style::Compact).messages);
-        assert_eq!(compact.opening, "<think>1 booking cancel; 2 night train book name seats? =");
+        assert_eq!(
+            compact.opening,
+            "<think>1 booking cancel; 2 night train book name seats? = night train book name"
+        );
         let paper = prompt_given(&spec(), &given, Style::Paper);
         let behind = dictated(&tools, Style::Compact).unwrap();
         assert!(behind.starts_with("<available_tools>[{\"name\":\"cancel_booking\""), "{behind}");
