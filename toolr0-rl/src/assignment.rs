@@ -85,6 +85,9 @@ impl<'a> GivenTools<'a> {
         spec.n_tools = menu.len();
         let sandbox: Option<&'a dyn Sandbox> = self.source.sandbox.as_deref();
         let seed: u64 = rng.random();
+        let mut targets: Vec<usize> = (0..menu.len()).collect();
+        targets.shuffle(&mut stream.child("targets").rng());
+        targets.truncate(spec.n_calls);
         let mut rows = sandbox.map(|sandbox| sandbox.facts(&spec.domain, seed)).unwrap_or_default();
         rows.shuffle(&mut rng);
         rows.truncate(FACTS);
@@ -92,7 +95,7 @@ impl<'a> GivenTools<'a> {
         let mut facts: Vec<String> = rows.into_iter().map(line).collect();
         facts.sort_unstable();
         let seed = sandbox.map(|_| seed);
-        Scene { tools: menu, facts: facts.join("\n"), seed, trial: self.trial(seed) }
+        Scene { tools: menu, targets, facts: facts.join("\n"), seed, trial: self.trial(seed) }
     }
 }
 
@@ -100,6 +103,7 @@ impl<'a> GivenTools<'a> {
 #[derive(Debug)]
 struct Scene<'a> {
     tools: Vec<ToolSpec>,
+    targets: Vec<usize>,
     facts: String,
     seed: Option<u64>,
     trial: Trial<'a>,
@@ -107,7 +111,7 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn given(&self) -> Given<'_> {
-        Given { tools: &self.tools, facts: &self.facts, trial: self.trial }
+        Given { tools: &self.tools, targets: &self.targets, facts: &self.facts, trial: self.trial }
     }
 }
 
@@ -138,6 +142,11 @@ impl<'a> Assignment<'a> {
             None => generator::prompt(&self.spec, style),
             Some(scene) => generator::prompt_given(&self.spec, &scene.given(), style),
         }
+    }
+
+    /// What is dictated behind the question, if something is.
+    pub(crate) fn dictated(&self, style: Style) -> Option<String> {
+        generator::dictated(&self.scene.as_ref()?.tools, style)
     }
 
     /// The task in a completion, which goes on from the opening of its prompt.

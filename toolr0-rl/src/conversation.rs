@@ -18,6 +18,9 @@ pub struct Desk<'a> {
     pub turns: usize,
     /// By the number of the prompt and the turns so far: what is said to the last of them; `None` ends the conversation.
     pub reply: &'a dyn Fn(usize, &[String]) -> Option<String>,
+    /// Whether what is said belongs to one text ([`Rollout::text`](crate::Rollout::text) is then all of it), and is no
+    /// conversation.
+    pub dictates: bool,
 }
 
 impl fmt::Debug for Desk<'_> {

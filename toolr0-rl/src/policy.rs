@@ -128,7 +128,7 @@ impl Sampler {
         config: &SamplingConfig,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Vec<Group>> {
-        let desk = Desk { turns: 1, reply: &|_, _| None };
+        let desk = Desk { turns: 1, reply: &|_, _| None, dictates: false };
         self.converse(prompts, config, &desk, progress)
     }
 
@@ -166,7 +166,7 @@ impl Sampler {
             let mut rollouts = Vec::with_capacity(completions.len());
             for (sample, c) in completions.into_iter().enumerate() {
                 let quoted = spans.take(i, sample, c.tokens.len());
-                let text = match quoted.is_empty() {
+                let text = match quoted.is_empty() || desk.dictates {
                     true => tokenizer.decode(&c.tokens, true)?,
                     false => joined(&turns(&c.tokens, &quoted, tokenizer)?),
                 };

@@ -291,7 +291,7 @@ impl<'a> SelfPlay<'a> {
             let stream = round_of(stream, round);
             let asked = self.assign(rollout.prompts, stream);
             let prompts = ask(&asked, stream, rollout.group_size, |asked| asked.prompt(config.style));
-            let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let groups = self.write_tasks(&sampler, &asked, &prompts, &rollout.sampling, &mut |_| true)?;
             let (probed, tab) = self.probe(&groups, &asked, cast, stream.child("probe"))?;
             let pay = |((rollout, asked), worth): ((&Rollout, &Assignment<'_>), &Probed)| {
                 asked.reward(&rollout.text, &worth.curriculum, &config.reward)
@@ -314,6 +314,28 @@ impl<'a> SelfPlay<'a> {
     /// What `n` prompts of the generator ask for.
     fn assign(&self, n: usize, stream: Stream) -> Vec<Assignment<'a>> {
         Assignment::draw(&self.law, self.given.as_ref(), n, stream)
+    }
+
+    /// The generator's completions. Where a menu is given and its style has one written, it is dictated behind the question.
+    fn write_tasks(
+        &self,
+        generator: &Sampler,
+        asked: &[Assignment<'_>],
+        prompts: &[(Prompt, Vec<Stream>)],
+        sampling: &SamplingConfig,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Group>> {
+        let style = self.config.style;
+        if asked.iter().all(|asked| asked.dictated(style).is_none()) {
+            return generator.sample(prompts, sampling, progress);
+        }
+        let reply = |i: usize, said: &[String]| {
+            let ends = said.last()?.trim_end().ends_with(wire::generator::QUESTION_END);
+            ends.then(|| asked[i].dictated(style)).flatten()
+        };
+        let mut sampling = sampling.clone();
+        sampling.stop.push(wire::generator::QUESTION_END.to_owned());
+        generator.converse(prompts, &sampling, &Desk { turns: 2, reply: &reply, dictates: true }, progress)
     }
 
     /// Where the calls of a task run, if that is what decides whether an answer is right.
@@ -413,7 +435,7 @@ impl<'a> SelfPlay<'a> {
         let reply = |i: usize, turns: &[String]| {
             answer_turns(tasks[i].1, stages[i].as_ref()?, turns, &self.config.turns)
         };
-        let desk = Desk { turns: self.config.turns.most, reply: &reply };
+        let desk = Desk { turns: self.config.turns.most, reply: &reply, dictates: false };
         solver.converse(&prompts, &of_turns(sampling), &desk, progress)
     }
 
@@ -466,7 +488,7 @@ impl<'a> SelfPlay<'a> {
                 observer.advance(done, "");
                 !observer.stopped()
             };
-            generator.sample(&prompts, &data.sampling, &mut progress)?
+            self.write_tasks(generator, &asked, &prompts, &data.sampling, &mut progress)?
         };
         if observer.stopped() {
             return Ok(None); // Cut-off completions are not bad ones: nothing is counted of them.
@@ -614,7 +636,7 @@ impl<'a> SelfPlay<'a> {
                     let reply = |i: usize, said: &[String]| {
                         answer_turns(&chosen[i].task, stages[i].as_ref()?, said, &config.turns)
                     };
-                    let desk = Desk { turns, reply: &reply };
+                    let desk = Desk { turns, reply: &reply, dictates: false };
                     sampler.converse(&prompts, &of_turns(&rollout.sampling), &desk, &mut |_| true)?
                 }
             };

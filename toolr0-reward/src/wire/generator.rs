@@ -53,6 +53,8 @@ pub fn prompt(spec: &TaskSpec, style: Style) -> Prompt {
 pub struct Given<'a> {
     /// The menu.
     pub tools: &'a [ToolSpec],
+    /// Which of them [`Style::Compact`] asks calls of, by their places.
+    pub targets: &'a [usize],
     /// What a question can speak of, a line each.
     pub facts: &'a str,
     /// How the gold is tried.
@@ -62,11 +64,12 @@ pub struct Given<'a> {
 /// What is asked of the generator where the menu is given: a question and the calls that answer it.
 ///
 /// [`Style::Paper`] shows menu and facts. [`Style::Compact`] is for a model that knows the prompt without a menu alone:
-/// it gets the same one, and the beginning of its own answer, a plan that lists the menu.
+/// it gets the same one, and the beginning of its own answer, a plan that lists the menu; behind its question the menu is
+/// [`dictated`].
 pub fn prompt_given(spec: &TaskSpec, given: &Given<'_>, style: Style) -> Prompt {
     let TaskSpec { domain, context, n_tools, n_calls } = spec;
     if style == Style::Compact {
-        return prompt(spec, style).opened(opening(given.tools));
+        return prompt(spec, style).opened(opening(given));
     }
     let s = if *n_calls == 1 { "" } else { "s" };
     let facts = match given.facts {
@@ -96,20 +99,41 @@ pub fn prompt_given(spec: &TaskSpec, given: &Given<'_>, style: Style) -> Prompt 
     Prompt::new(system, user)
 }
 
-/// The beginning of a plan: `<think>1 flight book flight name seats?; 2 booking cancel booking =`, noun first, optional
-/// arguments marked, arguments in the order of the alphabet.
-fn opening(tools: &[ToolSpec]) -> String {
-    let line = |(index, tool): (usize, &ToolSpec)| {
+/// Where a question ends.
+pub const QUESTION_END: &str = "</question>";
+
+/// The given menu as a completion of [`Style::Compact`] holds it behind its question: the model reads it there, and goes on with
+/// the calls. `None` for [`Style::Paper`], whose prompt shows the menu.
+pub fn dictated(tools: &[ToolSpec], style: Style) -> Option<String> {
+    let menu = tools_json(tools, style);
+    (style == Style::Compact).then(|| format!("<available_tools>{menu}</available_tools>"))
+}
+
+/// The beginning of a plan: `<think>1 flight book flight name seats?; 2 booking cancel booking = flight book flight name`, noun
+/// first, optional arguments marked, arguments in the order of the alphabet; behind the sign the calls, with what they need.
+fn opening(given: &Given<'_>) -> String {
+    let Given { tools, targets, .. } = *given;
+    let head = |tool: &ToolSpec| {
         let (verb, noun) = tool.name.split_once('_').unwrap_or((&tool.name, ""));
+        let words = [noun, verb].into_iter().filter(|word| !word.is_empty());
+        words.map(|word| word.replace('_', " ")).collect::<Vec<_>>().join(" ")
+    };
+    let call = |tool: &ToolSpec| {
+        let mut needs: Vec<&str> = tool.required().collect();
+        needs.sort_unstable();
+        std::iter::once(head(tool)).chain(needs.into_iter().map(str::to_owned)).collect::<Vec<_>>().join(" ")
+    };
+    let line = |(index, tool): (usize, &ToolSpec)| {
         let mut words: Vec<String> =
             tool.params().map(|p| format!("{}{}", p.name, if p.required { "" } else { "?" })).collect();
         words.sort_unstable();
-        let head =
-            [noun, verb].into_iter().filter(|word| !word.is_empty()).map(|word| word.replace('_', " "));
-        let line: Vec<String> = head.chain(words).collect();
-        format!("{} {}", index + 1, line.join(" "))
+        words.insert(0, head(tool));
+        format!("{} {}", index + 1, words.join(" "))
     };
-    format!("<think>{} =", tools.iter().enumerate().map(line).collect::<Vec<_>>().join("; "))
+    let menu: Vec<String> = tools.iter().enumerate().map(line).collect();
+    let calls: Vec<String> = targets.iter().filter_map(|at| tools.get(*at)).map(call).collect();
+    let gap = if calls.is_empty() { "" } else { " " };
+    format!("<think>{} ={gap}{}", menu.join("; "), calls.join("; "))
 }
 
 /// A completion that [`parse`] reads back as `task`, with tools in the flat layout.
@@ -238,11 +262,22 @@ mod tests {
             )
             .unwrap(),
         ];
-        let given = Given { tools: &tools, facts: "train 12 has 3 seats", trial: Trial::Read(&source) };
+        let given = Given {
+            tools: &tools,
+            targets: &[1],
+            facts: "train 12 has 3 seats",
+            trial: Trial::Read(&source),
+        };
         let compact = prompt_given(&spec(), &given, Style::Compact);
         assert_eq!(compact.messages, prompt(&spec(), Style::Compact).messages);
-        assert_eq!(compact.opening, "<think>1 booking cancel; 2 night train book name seats? =");
+        assert_eq!(
+            compact.opening,
+            "<think>1 booking cancel; 2 night train book name seats? = night train book name"
+        );
         let paper = prompt_given(&spec(), &given, Style::Paper);
+        let behind = dictated(&tools, Style::Compact).unwrap();
+        assert!(behind.starts_with("<available_tools>[{\"name\":\"cancel_booking\""), "{behind}");
+        assert_eq!(dictated(&tools, Style::Paper), None);
         let menu = tools_json(&tools, Style::Paper);
         for part in [menu.as_str(), "train 12 has 3 seats"] {
             assert!(paper.messages[1].content.contains(part), "{part}");

@@ -70,8 +70,7 @@ mod tests {
 
     #[track_caller]
     fn refused(change: impl FnOnce(&mut RunConfig), words: &[&str]) {
-        let mut config = RunConfig::default();
-        config.menu = Menu::Given;
+        let mut config = RunConfig { menu: Menu::Given, ..RunConfig::default() };
         config.reward.solver.executed = true;
         config.turns.most = 3;
         config.check().unwrap();

@@ -53,7 +53,7 @@ fn groups(base: &Checkpoint, turns: usize, max_new_tokens: usize) -> Vec<Group> 
         Some(TOLD.to_owned())
     };
     let sampler = Sampler::new(base, 3).unwrap();
-    let desk = Desk { turns, reply: &reply };
+    let desk = Desk { turns, reply: &reply, dictates: false };
     sampler
         .converse(&[prompt(1, "Go."), prompt(2, "Go on, please.")], &sampling, &desk, &mut |_| true)
         .unwrap()
@@ -92,7 +92,7 @@ fn budgets_hold_and_what_does_not_fit_is_rolled_back() {
         stop: wire::STOP.map(str::to_owned).into(),
         ..Default::default()
     };
-    let silent = Desk { turns: 5, reply: &|_, _| None };
+    let silent = Desk { turns: 5, reply: &|_, _| None, dictates: false };
     let alone = sampler.converse(&prompts, &sampling, &silent, &mut |_| true).unwrap();
     assert_eq!(alone, sampler.sample(&prompts, &sampling, &mut |_| true).unwrap());
 }

@@ -110,6 +110,34 @@ fn by_spelling_the_same_answers_are_wrong() {
     assert!(paid(&spelt, "solver", "accuracy") < paid(&log, "solver", "accuracy"));
 }
 
+/// A generator that stops behind its question reads the menu there, and goes on with the calls.
+#[test]
+fn the_menu_is_dictated_behind_the_question() {
+    let whole = written("Put Gym into my calendar on 2026-05-01 at 08:00.", &gym());
+    let (question, answer) = whole.split_at(whole.find("<tool_call_answer>").unwrap());
+    let phrases = vec![question.to_owned(), answer.to_owned()];
+    let base = crate::tiny(&phrases, 11.0, Checkpoint::chatml());
+    let source = Source::worlds(&["calendar"]).unwrap();
+    let run = |room: usize| {
+        let mut config = config(true);
+        config.selfplay.generator_steps = 0;
+        config.selfplay.solver_steps = 0;
+        config.dataset.sampling.max_new_tokens = room;
+        let (mut log, mut tasks) = (Log::default(), Vec::new());
+        let game = SelfPlay::new(&config, &base, &[]).unwrap().with_tools(&source).unwrap();
+        game.run(&mut log, &mut |iteration| {
+            tasks.extend_from_slice(iteration.tasks);
+            Ok(())
+        })
+        .unwrap();
+        tasks
+    };
+    let tasks = run(2000);
+    assert!(matches!(tasks.as_slice(), [one] if one.task.gold == [gym()]), "{tasks:?}");
+    // Without room for the menu nothing is dictated, and no answer follows.
+    assert!(run(100).is_empty());
+}
+
 /// Tools that are described alone: a gold is read by their schemas, and nothing runs.
 #[test]
 fn golds_of_described_tools_are_read() {
