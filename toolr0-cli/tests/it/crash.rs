@@ -216,11 +216,14 @@ fn a_disk_that_fills_up_ends_the_run_and_loses_nothing() {
 fn verifiers_and_judges_that_fail_do_not_end_a_run() {
     let home = tempfile::tempdir().unwrap();
     // The base was never taught to judge: what it answers is garbage.
-    let judged = ["--out", "judged", "--set", "reward.generator.curriculum_weights.semantic=0.5"];
+    let semantic = "reward.generator.curriculum_weights.semantic=0.5";
+    // So many that some can be read, and so are judged.
+    let judged = ["--out", "judged", "--set", semantic, "--set", "generator.prompts=16"];
     let result = last_json(&succeed(home.path(), &tiny(&[&judged[..], &["--json"]].concat())));
     let turn = &result["cost"]["turns"]["generator"];
     let step = &lines(&home.path().join("judged/metrics.jsonl"))[1];
     let unscorable = step["unscorable"].as_u64().unwrap();
+    assert!(0 < unscorable, "nobody was judged: {step}");
     assert!(3 * unscorable <= turn["judge_calls"].as_u64().unwrap(), "{turn} {step}");
     let kept = result["cost"]["kept_tasks"].as_u64().unwrap() as f64;
     assert!(0.0 < kept);
