@@ -14,7 +14,10 @@ use crate::config::{TABLES, known};
 const SOURCES: [&str; 16] = [
     include_str!("../../toolr0-rl/src/alarm.rs"),
     include_str!("../../toolr0-rl/src/config.rs"),
-    include_str!("../../toolr0-rl/src/config/endpoint.rs"),
+    concat!(
+        include_str!("../../toolr0-rl/src/config/endpoint.rs"),
+        include_str!("../../toolr0-rl/src/config/switches.rs")
+    ),
     include_str!("../../toolr0-rl/src/schedule.rs"),
     include_str!("../../toolr0-rl/src/loss/config.rs"),
     include_str!("../../toolr0-rl/src/loss/terms.rs"),

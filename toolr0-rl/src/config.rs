@@ -4,6 +4,7 @@
 
 mod check;
 mod endpoint;
+mod switches;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
 pub use self::endpoint::{EndpointConfig, EndpointRole};
+pub use self::switches::{AbstentionConfig, NoveltyConfig, SteeringConfig, TrustConfig};
 use crate::advantage::AdvantageConfig;
 use crate::alarm::AlarmConfig;
 use crate::loss::GrpoConfig;
@@ -49,6 +51,14 @@ pub struct RunConfig {
     pub exam: ExamConfig,
     /// Somebody outside who answers in place of the frozen solver. Default none.
     pub endpoint: Option<EndpointConfig>,
+    /// A generator that repeats itself is paid less. Default off.
+    pub novelty: Option<NoveltyConfig>,
+    /// Specs are drawn toward what the solver is learning. Default off.
+    pub steering: Option<SteeringConfig>,
+    /// Tasks that no tool serves. Default off.
+    pub abstention: Option<AbstentionConfig>,
+    /// Judge and teacher are tried before they are asked. Default off.
+    pub trust: Option<TrustConfig>,
     /// How often a run is saved.
     pub checkpoint: CheckpointConfig,
     /// What a run watches itself by.

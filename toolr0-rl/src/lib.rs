@@ -5,7 +5,8 @@
 //! - [`selfplay`]: the turns, and the one walk that both roles take;
 //! - [`record`]: what a run tells while it goes on; [`ledger`]: who taught what to whom, at what cost;
 //! - [`state`], [`checkpoint`]: where a run stands, and how that is kept whole on disk;
-//! - [`alarm`]: what a run watches itself by;
+//! - [`alarm`]: what a run watches itself by; [`memory`]: what it remembers of all that was said; [`insight`]: what the solver
+//!   gets wrong; [`trust`]: judge and teacher on trial;
 //! - [`policy`]: a role's language model, frozen to sample or trained;
 //! - [`answers`]: who answers where text is enough, in this process or outside of it;
 //! - [`advantage`], [`loss`], [`shaping`]: from rewards to slopes, in plain `f64`;
@@ -25,19 +26,23 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod exam;
+pub mod insight;
 pub mod kernels;
 mod learn;
 pub mod ledger;
 pub mod loss;
+pub mod memory;
 pub mod optim;
 pub mod policy;
 pub mod record;
 mod round;
+mod said;
 pub mod schedule;
 pub mod selfplay;
 pub mod sft;
 pub mod shaping;
 pub mod state;
+pub mod trust;
 pub mod update;
 
 pub use answers::{Answerer, Answers};

@@ -14,9 +14,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use toolr0_curriculum::{
-    Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, draw_specs, select, verify,
-};
+use toolr0_curriculum::{Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, select, verify};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
 use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
@@ -30,11 +28,14 @@ use crate::checkpoint::Store;
 use crate::config::{EndpointRole, RunConfig};
 use crate::error::{Error, Result};
 use crate::exam::{ExamReport, sit};
+use crate::insight::Insight;
 use crate::learn::Place;
 use crate::ledger::{Cost, Entry, lines};
+use crate::memory::Said;
 use crate::policy::{Agent, Group, Role, Rollout, Sampler};
 pub use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample, StepReport};
 use crate::round::{Round, gather};
+use crate::said::{answered, hear, mark_sound, overheard};
 use crate::state::{Position, State, Turn};
 
 /// How a run ended.
@@ -71,7 +72,7 @@ pub struct Iteration<'a> {
 #[derive(Debug)]
 pub struct SelfPlay<'a> {
     pub(crate) config: &'a RunConfig,
-    law: SpecLaw,
+    pub(crate) law: SpecLaw,
     pub(crate) base: &'a Checkpoint,
     exam: &'a [Task],
     guard: Option<&'a Guard>,
@@ -245,6 +246,9 @@ impl<'a> SelfPlay<'a> {
         observer.advance(turn.step, "");
         let solver = state.solver.sampler(self.config.rl.max_rows)?;
         let cast = Cast::new(&solver, self.outside);
+        if turn.step == 0 {
+            self.try_trust(state, cast, observer)?;
+        }
         while self.goes_on(state, turn, observer) {
             let done = self.generator_step(state, cast, reference, observer);
             self.settle(state, done, observer)?;
@@ -264,19 +268,24 @@ impl<'a> SelfPlay<'a> {
         let clock = Instant::now();
         let stream = self.root.child(iteration).child("generator").child(step);
         let sampler = state.generator.sampler(config.rl.max_rows)?;
-        let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
+        let (memory, judged, mut said) = (&state.memory, self.heeds_judge(state), Vec::new());
+        let pay_by = self.paid_by(judged);
+        let mut round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
             let stream = round_of(stream, round);
-            let specs = draw_specs(&self.law, rollout.prompts, &mut stream.child("specs").rng());
+            let specs = self.specs(memory, rollout.prompts, stream);
             let prompts =
                 ask(&specs, stream, rollout.group_size, |spec| wire::generator::prompt(spec, config.style));
             let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-            let (probed, tab) = self.probe(&groups, &specs, cast, stream.child("probe"))?;
+            let (probed, tab) = self.probe(&groups, &specs, cast, judged, stream.child("probe"))?;
             let texts =
                 groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
             let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
-                config.reward.of_generator(&rollout.text, spec, &worth.curriculum)
+                pay_by.of_generator(&rollout.text, spec, &worth.curriculum)
             };
-            let rewards = texts.zip(&probed).map(pay).collect();
+            let mut rewards: Vec<Reward> = texts.zip(&probed).map(pay).collect();
+            let heard = hear(&groups, &specs, &probed);
+            memory.charge(config.novelty, &heard, &mut rewards);
+            said.extend(heard.into_iter().flatten());
             let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
             round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
             round.probed = probed.iter().map(|p| p.attempts).collect();
@@ -287,6 +296,7 @@ impl<'a> SelfPlay<'a> {
                 (tab.tokens, tab.judge_calls, tab.unknown);
             Ok(round)
         })?;
+        round.told = self.remember(&mut state.memory, &said, &said);
         let at = Place { steps: config.selfplay.generator_steps, stream, clock };
         self.learn(state, Role::Generator, round, reference, &at, observer)
     }
@@ -298,6 +308,7 @@ impl<'a> SelfPlay<'a> {
         groups: &[Group],
         specs: &[TaskSpec],
         cast: Cast<'_>,
+        judged: bool,
         stream: Stream,
     ) -> Result<(Vec<Probed>, Tab)> {
         let config = self.config;
@@ -326,16 +337,17 @@ impl<'a> SelfPlay<'a> {
             let attempts = solved(&verdicts(task, answers));
             out[*i].task = Some(task.id());
             out[*i].attempts = attempts;
+            out[*i].insight = Insight::of(task, answers);
             out[*i].curriculum.difficulty = config.frontier.score(attempts);
         }
-        if config.judged() {
+        if judged {
             self.judge(&valid, cast.judge, stream.child("judge"), &mut tab, &mut out)?;
         }
         Ok((out, tab))
     }
 
     /// The solver as judge. A reply that cannot be read is asked for again; then the score stays unknown.
-    fn judge(
+    pub(crate) fn judge(
         &self,
         tasks: &[(usize, &Task)],
         judge: &dyn Answerer,
@@ -363,7 +375,7 @@ impl<'a> SelfPlay<'a> {
     }
 
     /// The solver's attempts at tasks.
-    fn attempt(
+    pub(crate) fn attempt(
         &self,
         tasks: &[(usize, &Task)],
         solver: &dyn Answerer,
@@ -387,12 +399,14 @@ impl<'a> SelfPlay<'a> {
         let (iteration, rows) = (state.position.iteration, self.config.rl.max_rows);
         let clock = Instant::now();
         let (generator, solver) = (state.generator.sampler(rows)?, state.solver.sampler(rows)?);
-        let cast = Cast::new(&solver, self.outside);
-        let Some(Dataset { tasks, samples, mut report, mut cost }) =
-            self.dataset(iteration, &generator, cast, observer)?
+        let cast = self.trusted(Cast::new(&solver, self.outside), &solver, state);
+        let Some(Dataset { tasks, samples, mut report, mut cost, said, asked }) =
+            self.dataset(state, &generator, cast, observer)?
         else {
             return Ok(());
         };
+        let told = self.remember(&mut state.memory, &said, &asked);
+        (report.novelty, report.errors) = (told.novelty, told.errors);
         let domains = self.law.tables().domains.values().filter(|weight| 0.0 < **weight).count();
         let raised = state.watch.dataset(&self.config.alarms, &tasks, domains);
         report.seconds = clock.elapsed().as_secs_f64();
@@ -410,14 +424,14 @@ impl<'a> SelfPlay<'a> {
     /// Phase 2: candidates become tasks, and every drop is counted; `None` if the run was asked to stop meanwhile.
     fn dataset(
         &self,
-        iteration: usize,
+        state: &State,
         generator: &Sampler,
         cast: Cast<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Dataset>> {
-        let (config, data) = (self.config, &self.config.dataset);
+        let (config, data, iteration) = (self.config, &self.config.dataset, state.position.iteration);
         let stream = self.root.child(iteration).child("dataset");
-        let specs = draw_specs(&self.law, data.candidates, &mut stream.child("specs").rng());
+        let specs = self.specs(&state.memory, data.candidates, stream);
         let prompts = ask(&specs, stream, 1, |spec| wire::generator::prompt(spec, config.style));
         observer.begin(Phase::Candidates, iteration, data.candidates);
         let groups = {
@@ -442,6 +456,7 @@ impl<'a> SelfPlay<'a> {
         }
         let mut funnel = Funnel::default();
         funnel.record("parse", data.candidates, unreadable);
+        let mut said = overheard(&candidates);
         let mut pool = Pool::new(candidates, funnel);
         pool.step("structure", |mut all| {
             let mut drops = Drops::default();
@@ -451,7 +466,9 @@ impl<'a> SelfPlay<'a> {
             });
             (all, drops)
         });
+        mark_sound(&mut said, &pool.candidates);
         pool.step("dedup", dedup);
+        self.withdraw(&mut pool.candidates, stream.child("withdrawn"));
         let mut contaminated = Vec::new();
         if let Some(guard) = self.guard {
             pool.step("guard", |all| {
@@ -476,6 +493,7 @@ impl<'a> SelfPlay<'a> {
         }
         let mut tab = Tab::default();
         let answers = tab.book(attempted)?;
+        let asked = pool.candidates.iter().zip(&answers).map(|(c, answers)| answered(c, answers)).collect();
         for (candidate, answers) in pool.candidates.iter_mut().zip(&answers) {
             let verdicts = verdicts(&candidate.task, answers);
             candidate.attempts = solved(&verdicts);
@@ -508,11 +526,14 @@ impl<'a> SelfPlay<'a> {
             success_rate: mean(&rates).unwrap_or(0.0),
             p_hat,
             domains,
+            abstentions: tasks.iter().filter(|c| c.task.gold.is_empty()).count(),
+            novelty: None, // told by whoever holds the memory
+            errors: None,
             seconds: 0.0, // told by whoever holds the clock
         };
         let samples = showcase(&tasks, &answers);
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
-        Ok(Some(Dataset { tasks, samples, report, cost }))
+        Ok(Some(Dataset { tasks, samples, report, cost, said, asked }))
     }
 
     /// Phase 3: tasks in their order, paid for format and accuracy.
@@ -590,11 +611,13 @@ fn ask<T>(
 
 /// What was measured of one completion's task.
 #[derive(Clone, Debug, Default)]
-struct Probed {
-    attempts: Attempts,
-    curriculum: Curriculum,
+pub(crate) struct Probed {
+    pub(crate) attempts: Attempts,
+    pub(crate) curriculum: Curriculum,
     /// The task, if it has no fault.
-    task: Option<TaskId>,
+    pub(crate) task: Option<TaskId>,
+    /// The answers, explained.
+    pub(crate) insight: Insight,
 }
 
 /// What the candidates of one iteration have become.
@@ -603,6 +626,10 @@ struct Dataset {
     samples: Vec<Sample>,
     report: DatasetReport,
     cost: Cost,
+    /// All that the generator said.
+    said: Vec<Said>,
+    /// What the solver was asked of it.
+    asked: Vec<Said>,
 }
 
 /// What became of the answers to a task. One that did not come is unknown.
@@ -618,6 +645,9 @@ fn solved(verdicts: &[Option<Verdict>]) -> Attempts {
 /// How many of the answers hold the gold call that the fewest of them hold.
 fn weakest_call(verdicts: &[Option<Verdict>]) -> Attempts {
     let n_calls = verdicts.iter().flatten().next().map_or(0, |verdict| verdict.held.len());
+    if n_calls == 0 {
+        return solved(verdicts); // Where nothing is to be called, the whole answer is what there is to hold.
+    }
     let of = |call: usize| {
         verdicts
             .iter()
