@@ -136,6 +136,10 @@ pub(crate) fn known() -> Result<Value> {
     run.rl.dynamic_sampling = Some(Default::default());
     run.rl.overlong = Some(Default::default());
     run.endpoint = Some(Default::default());
+    run.novelty = Some(Default::default());
+    run.steering = Some(Default::default());
+    run.abstention = Some(Default::default());
+    run.trust = Some(Default::default());
     Ok(serde_yaml::to_value(&run)?)
 }
 

@@ -27,12 +27,16 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use serde_json::json;
-    use toolr0_curriculum::{Attempts, Candidate, Drops, Funnel, guard};
+    use toolr0_curriculum::{Attempts, Candidate, CoverageReport, Drops, Funnel, SteeringReport, guard};
+    use toolr0_reward::calibration::Trust;
     use toolr0_rl::alarm::{Action, Alarm, AlarmReport};
     use toolr0_rl::exam::ExamReport;
+    use toolr0_rl::insight::ErrorReport;
     use toolr0_rl::loss::{ClipStats, LossStats, Mismatch};
+    use toolr0_rl::memory::NoveltyReport;
     use toolr0_rl::selfplay::{Answer, DatasetReport, Record, Sample, StepReport};
     use toolr0_rl::state::Turn;
+    use toolr0_rl::trust::{Examined, TrustReport};
     use toolr0_rl::update::UpdateStats;
 
     use super::*;
@@ -55,7 +59,42 @@ mod tests {
             mismatch: Some(Mismatch::default()),
             ..LossStats::default()
         };
+        let shares = || BTreeMap::from([("NAME", 0.0)]);
+        let novelty = NoveltyReport {
+            grounded: some,
+            repetition: some,
+            coverage: CoverageReport {
+                kinds: BTreeMap::from([("NAME".to_owned(), 0.0)]),
+                ..CoverageReport::default()
+            },
+            ..NoveltyReport::default()
+        };
+        let errors = ErrorReport {
+            reached: some,
+            causes: shares(),
+            domains: BTreeMap::from([("NAME".to_owned(), shares())]),
+            kinds: BTreeMap::from([("NAME".to_owned(), shares())]),
+            ..ErrorReport::default()
+        };
+        let steering = SteeringReport {
+            progress: some,
+            domains: BTreeMap::from([("NAME".to_owned(), 0.0)]),
+            ..SteeringReport::default()
+        };
+        let examined = Some(Examined {
+            trust: Trust {
+                agreement: some,
+                canary: some,
+                position_bias: some,
+                length_bias: some,
+                ..Trust::default()
+            },
+            trusted: true,
+        });
         let step = StepReport {
+            novelty: Some(novelty.clone()),
+            errors: Some(errors.clone()),
+            steering: Some(steering),
             reward_terms: BTreeMap::from([("NAME".to_owned(), 0.0)]),
             success_rate: some,
             p_hat: vec![1],
@@ -83,6 +122,9 @@ mod tests {
             success_rate: 0.0,
             p_hat: vec![1],
             domains: BTreeMap::from([("NAME".to_owned(), 1)]),
+            abstentions: 0,
+            novelty: Some(novelty),
+            errors: Some(errors),
             seconds: 0.0,
         };
         let answers = vec![Answer { text: String::new(), solved: true }];
@@ -112,6 +154,10 @@ mod tests {
             Record::Samples { iteration: 1, tasks: vec![Sample { place: 1, candidate, answers }] },
             Record::Exam { iteration: 1, report: exam },
             Record::Alarm(alarm),
+            Record::Trust {
+                iteration: 1,
+                report: TrustReport { judge: examined.clone(), teacher: examined },
+            },
         ]
     }
 

@@ -16,7 +16,8 @@ const SOURCES: [&str; 16] = [
     include_str!("../../toolr0-rl/src/config.rs"),
     concat!(
         include_str!("../../toolr0-rl/src/config/endpoint.rs"),
-        include_str!("../../toolr0-rl/src/config/given.rs")
+        include_str!("../../toolr0-rl/src/config/given.rs"),
+        include_str!("../../toolr0-rl/src/config/switches.rs")
     ),
     include_str!("../../toolr0-rl/src/schedule.rs"),
     include_str!("../../toolr0-rl/src/loss/config.rs"),

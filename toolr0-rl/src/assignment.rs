@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::Value;
-use toolr0_curriculum::{SpecLaw, SpecTables, draw_specs};
+use toolr0_curriculum::{SpecLaw, SpecTables};
 use toolr0_model::rng::Stream;
 use toolr0_reward::reward::{Curriculum, RewardConfig};
 use toolr0_reward::verify::{VerifyConfig, usable};
@@ -124,10 +124,8 @@ pub(crate) struct Assignment<'a> {
 }
 
 impl<'a> Assignment<'a> {
-    /// `n` assignments: of `law` where the generator invents its tools, else of `given`.
-    pub(crate) fn draw(law: &SpecLaw, given: Option<&GivenTools<'a>>, n: usize, stream: Stream) -> Vec<Self> {
-        let law = given.map_or(law, |given| &given.law);
-        let specs = draw_specs(law, n, &mut stream.child("specs").rng());
+    /// One for each spec; its tools are the generator's to invent, or those of `given`.
+    pub(crate) fn of(specs: Vec<TaskSpec>, given: Option<&GivenTools<'a>>, stream: Stream) -> Vec<Self> {
         let scenes = stream.child("scenes");
         let assign = |(i, mut spec): (usize, TaskSpec)| {
             let scene = given.map(|given| given.scene(&mut spec, scenes.child(i)));

@@ -6,6 +6,7 @@
 //!   generator/, solver/      in the Hugging Face layout; with adapters, adapter/ in each in PEFT's
 //!   optimizer.safetensors    both moments of every trained tensor
 //!   state.json, tasks.jsonl  position, exams, what the alarms remember; the tasks of the iteration
+//!   memory.json, *.minhash   all that was said, as far as it must be known again
 //! ```
 //!
 //! A folder is filled under another name, every file and the folder itself are synced, and then it is renamed. So a

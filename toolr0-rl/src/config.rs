@@ -5,6 +5,7 @@
 mod check;
 mod endpoint;
 mod given;
+mod switches;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use toolr0_reward::{RewardConfig, Style};
 
 pub use self::endpoint::{EndpointConfig, EndpointRole};
 pub use self::given::{Menu, TurnsConfig};
+pub use self::switches::{AbstentionConfig, NoveltyConfig, SteeringConfig, TrustConfig};
 use crate::advantage::AdvantageConfig;
 use crate::alarm::AlarmConfig;
 use crate::loss::GrpoConfig;
@@ -57,6 +59,14 @@ pub struct RunConfig {
     pub exam: ExamConfig,
     /// Somebody outside who answers in place of the frozen solver. Default none.
     pub endpoint: Option<EndpointConfig>,
+    /// A generator that repeats itself is paid less. Default off.
+    pub novelty: Option<NoveltyConfig>,
+    /// Specs are drawn toward what the solver is learning. Default off.
+    pub steering: Option<SteeringConfig>,
+    /// Tasks that no tool serves. Default off.
+    pub abstention: Option<AbstentionConfig>,
+    /// Judge and teacher are tried before they are asked. Default off.
+    pub trust: Option<TrustConfig>,
     /// How often a run is saved.
     pub checkpoint: CheckpointConfig,
     /// What a run watches itself by.

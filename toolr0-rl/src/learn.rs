@@ -203,6 +203,9 @@ fn report(
         prompt_fingerprint: round.fingerprint.clone(),
         seconds,
         tokens_per_second: (round.sampled_tokens + done.positions) as f64 / seconds,
+        novelty: round.told.novelty.clone(),
+        errors: round.told.errors.clone(),
+        steering: round.told.steering.clone(),
         update: done,
     }
 }

@@ -6,7 +6,8 @@
 //! - `assignment`: what one prompt of the generator asks for, with tools that are invented or given;
 //! - [`record`]: what a run tells while it goes on; [`ledger`]: who taught what to whom, at what cost;
 //! - [`state`], [`checkpoint`]: where a run stands, and how that is kept whole on disk;
-//! - [`alarm`]: what a run watches itself by;
+//! - [`alarm`]: what a run watches itself by; [`memory`]: what it remembers of all that was said; [`insight`]: what the solver
+//!   gets wrong; [`trust`]: judge and teacher on trial;
 //! - [`policy`]: a role's language model, frozen to sample or trained;
 //! - [`conversation`]: a solver that reads what its calls return, and calls again;
 //! - [`answers`]: who answers where text is enough, in this process or outside of it;
@@ -29,19 +30,23 @@ pub mod config;
 pub mod conversation;
 pub mod error;
 pub mod exam;
+pub mod insight;
 pub mod kernels;
 mod learn;
 pub mod ledger;
 pub mod loss;
+pub mod memory;
 pub mod optim;
 pub mod policy;
 pub mod record;
 mod round;
+mod said;
 pub mod schedule;
 pub mod selfplay;
 pub mod sft;
 pub mod shaping;
 pub mod state;
+pub mod trust;
 pub mod update;
 
 pub use answers::{Answerer, Answers};

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use toolr0_curriculum::guard::Hit;
-use toolr0_curriculum::{Candidate, Drops, Funnel};
+use toolr0_curriculum::{Candidate, Drops, Funnel, SteeringReport};
 
 use crate::alarm::AlarmReport;
 use crate::error::Result;
 use crate::exam::ExamReport;
+use crate::insight::ErrorReport;
 use crate::ledger::Entry;
+use crate::memory::NoveltyReport;
+use crate::trust::TrustReport;
 use crate::update::UpdateStats;
 
 /// What a run tells while it goes on, and whether it may go on.
@@ -85,6 +88,13 @@ pub enum Record {
         /// Result.
         report: ExamReport,
     },
+    /// Judge and teacher were tried.
+    Trust {
+        /// Iteration.
+        iteration: usize,
+        /// What came of it.
+        report: TrustReport,
+    },
     /// An alarm that was raised.
     Alarm(AlarmReport),
 }
@@ -143,6 +153,15 @@ pub struct StepReport {
     pub resampled: usize,
     /// Why completions were faulty, counted.
     pub faults: Drops,
+    /// Whether the generator's tasks are new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub novelty: Option<NoveltyReport>,
+    /// What the solver got wrong as it was probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<ErrorReport>,
+    /// How the law of specs is bent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steering: Option<SteeringReport>,
     /// Mean length of a completion, tokens.
     pub completion_tokens: f64,
     /// Share of completions that ran out of tokens.
@@ -180,6 +199,14 @@ pub struct DatasetReport {
     pub p_hat: Vec<usize>,
     /// Tasks by domain.
     pub domains: BTreeMap<String, usize>,
+    /// Tasks that no tool serves.
+    pub abstentions: usize,
+    /// Whether the candidates that could be read are new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub novelty: Option<NoveltyReport>,
+    /// What the solver got wrong at cross-verification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<ErrorReport>,
     /// Wall time, s. Not reproducible.
     pub seconds: f64,
 }

@@ -1,14 +1,27 @@
 //! The completions of one step with their rewards, and dynamic sampling: draw again what cannot teach.
 
-use toolr0_curriculum::{Attempts, Drops};
+use toolr0_curriculum::{Attempts, Drops, SteeringReport};
 use toolr0_reward::Reward;
 use toolr0_reward::reward::Term;
 use toolr0_tools::{Prompt, TaskId};
 
 use crate::config::{DynamicSampling, Overlong};
 use crate::error::Result;
+use crate::insight::ErrorReport;
+use crate::memory::NoveltyReport;
 use crate::policy::{Group, Rollout};
 use crate::shaping::{NextRound, groups_with_signal, next_round, overlong_punishment};
+
+/// What a step or a dataset tells of the tasks that were invented.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// Whether they are new.
+    pub(crate) novelty: Option<NoveltyReport>,
+    /// What the solver gets wrong.
+    pub(crate) errors: Option<ErrorReport>,
+    /// How the law of specs is bent.
+    pub(crate) steering: Option<SteeringReport>,
+}
 
 /// Groups of completions, paid.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +46,8 @@ pub(crate) struct Round {
     pub(crate) judge_calls: usize,
     /// The tasks of each group: the one that was asked, or those that were invented.
     pub(crate) tasks: Vec<Vec<TaskId>>,
+    /// What is told of the tasks that were invented.
+    pub(crate) told: Told,
     /// Groups that were thrown away.
     pub(crate) resampled: usize,
     /// Fingerprint of the first prompt.

@@ -31,11 +31,14 @@ use crate::config::{EndpointRole, Menu, RunConfig};
 use crate::conversation::{Desk, answer_turns};
 use crate::error::{Error, Result};
 use crate::exam::{ExamReport, sit};
+use crate::insight::Insight;
 use crate::learn::Place;
 use crate::ledger::{Cost, Entry, lines};
+use crate::memory::{Memory, Said};
 use crate::policy::{Agent, Group, Role, Rollout, Sampler};
 pub use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample, StepReport};
 use crate::round::{Round, gather};
+use crate::said::{answered, hear, mark_sound, overheard};
 use crate::state::{Position, State, Turn};
 
 /// How a run ended.
@@ -72,7 +75,7 @@ pub struct Iteration<'a> {
 #[derive(Debug)]
 pub struct SelfPlay<'a> {
     pub(crate) config: &'a RunConfig,
-    law: SpecLaw,
+    pub(crate) law: SpecLaw,
     pub(crate) base: &'a Checkpoint,
     exam: &'a [Task],
     guard: Option<&'a Guard>,
@@ -268,6 +271,9 @@ impl<'a> SelfPlay<'a> {
         observer.advance(turn.step, "");
         let solver = state.solver.sampler(self.config.rl.max_rows)?;
         let cast = Cast::new(&solver, self.outside);
+        if turn.step == 0 {
+            self.try_trust(state, cast, observer)?;
+        }
         while self.goes_on(state, turn, observer) {
             let done = self.generator_step(state, cast, reference, observer);
             self.settle(state, done, observer)?;
@@ -287,16 +293,21 @@ impl<'a> SelfPlay<'a> {
         let clock = Instant::now();
         let stream = self.root.child(iteration).child("generator").child(step);
         let sampler = state.generator.sampler(config.rl.max_rows)?;
-        let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
+        let (memory, judged, mut said) = (&state.memory, self.heeds_judge(state), Vec::new());
+        let pay_by = self.paid_by(judged);
+        let mut round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
             let stream = round_of(stream, round);
-            let asked = self.assign(rollout.prompts, stream);
+            let asked = self.assign(memory, rollout.prompts, stream);
             let prompts = ask(&asked, stream, rollout.group_size, |asked| asked.prompt(config.style));
             let groups = self.write_tasks(&sampler, &asked, &prompts, &rollout.sampling, &mut |_| true)?;
-            let (probed, tab) = self.probe(&groups, &asked, cast, stream.child("probe"))?;
+            let (probed, tab) = self.probe(&groups, &asked, cast, judged, stream.child("probe"))?;
             let pay = |((rollout, asked), worth): ((&Rollout, &Assignment<'_>), &Probed)| {
-                asked.reward(&rollout.text, &worth.curriculum, &config.reward)
+                asked.reward(&rollout.text, &worth.curriculum, &pay_by)
             };
-            let rewards = each_with(&groups, &asked).zip(&probed).map(pay).collect();
+            let mut rewards: Vec<Reward> = each_with(&groups, &asked).zip(&probed).map(pay).collect();
+            let heard = hear(&groups, &asked, &probed);
+            memory.charge(config.novelty, &heard, &mut rewards);
+            said.extend(heard.into_iter().flatten());
             let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
             round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
             round.probed = probed.iter().map(|p| p.attempts).collect();
@@ -307,13 +318,19 @@ impl<'a> SelfPlay<'a> {
                 (tab.tokens, tab.judge_calls, tab.unknown);
             Ok(round)
         })?;
+        round.told = self.remember(&mut state.memory, &said, &said);
         let at = Place { steps: config.selfplay.generator_steps, stream, clock };
         self.learn(state, Role::Generator, round, reference, &at, observer)
     }
 
     /// What `n` prompts of the generator ask for.
-    fn assign(&self, n: usize, stream: Stream) -> Vec<Assignment<'a>> {
-        Assignment::draw(&self.law, self.given.as_ref(), n, stream)
+    fn assign(&self, memory: &Memory, n: usize, stream: Stream) -> Vec<Assignment<'a>> {
+        Assignment::of(self.specs(memory, n, stream), self.given.as_ref(), stream)
+    }
+
+    /// The law that tasks are drawn from: with given tools, of their domains.
+    pub(crate) fn asked_law(&self) -> &SpecLaw {
+        self.given.as_ref().map_or(&self.law, GivenTools::law)
     }
 
     /// The generator's completions. Where a menu is given and its style has one written, it is dictated behind the question.
@@ -351,6 +368,7 @@ impl<'a> SelfPlay<'a> {
         groups: &[Group],
         asked: &[Assignment<'_>],
         cast: Cast<'_>,
+        judged: bool,
         stream: Stream,
     ) -> Result<(Vec<Probed>, Tab)> {
         let config = self.config;
@@ -379,16 +397,17 @@ impl<'a> SelfPlay<'a> {
             let attempts = solved(&verdicts(task, answers, stage.as_ref()));
             out[*i].task = Some(task.id());
             out[*i].attempts = attempts;
+            out[*i].insight = Insight::of(task, answers);
             out[*i].curriculum.difficulty = config.frontier.score(attempts);
         }
-        if config.judged() {
+        if judged {
             self.judge(&valid, cast.judge, stream.child("judge"), &mut tab, &mut out)?;
         }
         Ok((out, tab))
     }
 
     /// The solver as judge. A reply that cannot be read is asked for again; then the score stays unknown.
-    fn judge(
+    pub(crate) fn judge(
         &self,
         tasks: &[(usize, &Task)],
         judge: &dyn Answerer,
@@ -417,7 +436,7 @@ impl<'a> SelfPlay<'a> {
 
     /// The solver's attempts at tasks, whose calls run on `stages` if they are what decides.
     #[expect(clippy::too_many_arguments, reason = "all that attempts depend on")]
-    fn attempt(
+    pub(crate) fn attempt(
         &self,
         tasks: &[(usize, &Task)],
         stages: &[Option<Stage<'_>>],
@@ -449,14 +468,15 @@ impl<'a> SelfPlay<'a> {
         let (iteration, rows) = (state.position.iteration, self.config.rl.max_rows);
         let clock = Instant::now();
         let (generator, solver) = (state.generator.sampler(rows)?, state.solver.sampler(rows)?);
-        let cast = Cast::new(&solver, self.outside);
-        let Some(Dataset { tasks, samples, mut report, mut cost }) =
-            self.dataset(iteration, &generator, cast, observer)?
+        let cast = self.trusted(Cast::new(&solver, self.outside), &solver, state);
+        let Some(Dataset { tasks, samples, mut report, mut cost, said, asked }) =
+            self.dataset(state, &generator, cast, observer)?
         else {
             return Ok(());
         };
-        let law = self.given.as_ref().map_or(&self.law, GivenTools::law);
-        let domains = law.tables().domains.values().filter(|weight| 0.0 < **weight).count();
+        let told = self.remember(&mut state.memory, &said, &asked);
+        (report.novelty, report.errors) = (told.novelty, told.errors);
+        let domains = self.asked_law().tables().domains.values().filter(|weight| 0.0 < **weight).count();
         let raised = state.watch.dataset(&self.config.alarms, &tasks, domains);
         report.seconds = clock.elapsed().as_secs_f64();
         cost.seconds = report.seconds;
@@ -473,14 +493,14 @@ impl<'a> SelfPlay<'a> {
     /// Phase 2: candidates become tasks, and every drop is counted; `None` if the run was asked to stop meanwhile.
     fn dataset(
         &self,
-        iteration: usize,
+        state: &State,
         generator: &Sampler,
         cast: Cast<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Dataset>> {
-        let (config, data) = (self.config, &self.config.dataset);
+        let (config, data, iteration) = (self.config, &self.config.dataset, state.position.iteration);
         let stream = self.root.child(iteration).child("dataset");
-        let asked = self.assign(data.candidates, stream);
+        let asked = self.assign(&state.memory, data.candidates, stream);
         let prompts = ask(&asked, stream, 1, |asked| asked.prompt(config.style));
         observer.begin(Phase::Candidates, iteration, data.candidates);
         let groups = {
@@ -506,6 +526,7 @@ impl<'a> SelfPlay<'a> {
         }
         let mut funnel = Funnel::default();
         funnel.record("parse", data.candidates, unreadable);
+        let mut said = overheard(&candidates);
         let mut pool = Pool::new(candidates, funnel);
         pool.step("structure", |mut all| {
             let mut drops = Drops::default();
@@ -525,7 +546,9 @@ impl<'a> SelfPlay<'a> {
                 (all, drops)
             });
         }
+        mark_sound(&mut said, &pool.candidates);
         pool.step("dedup", dedup);
+        self.withdraw(&mut pool.candidates, stream.child("withdrawn"));
         let mut contaminated = Vec::new();
         if let Some(guard) = self.guard {
             pool.step("guard", |all| {
@@ -551,6 +574,7 @@ impl<'a> SelfPlay<'a> {
         }
         let mut tab = Tab::default();
         let answers = tab.book(attempted)?;
+        let asked = pool.candidates.iter().zip(&answers).map(|(c, answers)| answered(c, answers)).collect();
         for (candidate, answers) in pool.candidates.iter_mut().zip(&answers) {
             let verdicts = verdicts(&candidate.task, answers, self.stage(candidate.seed).as_ref());
             candidate.attempts = solved(&verdicts);
@@ -583,11 +607,14 @@ impl<'a> SelfPlay<'a> {
             success_rate: mean(&rates).unwrap_or(0.0),
             p_hat,
             domains,
+            abstentions: tasks.iter().filter(|c| c.task.gold.is_empty()).count(),
+            novelty: None, // told by whoever holds the memory
+            errors: None,
             seconds: 0.0, // told by whoever holds the clock
         };
         let samples = showcase(&tasks, &answers, &|seed| self.stage(seed));
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
-        Ok(Some(Dataset { tasks, samples, report, cost }))
+        Ok(Some(Dataset { tasks, samples, report, cost, said, asked }))
     }
 
     /// Phase 3: tasks in their order, paid for format and accuracy.
@@ -672,7 +699,7 @@ fn ask<T>(
 }
 
 /// Each completion with the item that its group answers.
-fn each_with<'b, T>(groups: &'b [Group], items: &'b [T]) -> impl Iterator<Item = (&'b Rollout, &'b T)> {
+pub(crate) fn each_with<'b, T>(groups: &'b [Group], items: &'b [T]) -> impl Iterator<Item = (&'b Rollout, &'b T)> {
     groups
         .iter()
         .zip(items)
@@ -690,11 +717,13 @@ fn of_turns(sampling: &SamplingConfig) -> SamplingConfig {
 
 /// What was measured of one completion's task.
 #[derive(Clone, Debug, Default)]
-struct Probed {
-    attempts: Attempts,
-    curriculum: Curriculum,
+pub(crate) struct Probed {
+    pub(crate) attempts: Attempts,
+    pub(crate) curriculum: Curriculum,
     /// The task, if it has no fault.
-    task: Option<TaskId>,
+    pub(crate) task: Option<TaskId>,
+    /// The answers, explained.
+    pub(crate) insight: Insight,
 }
 
 /// What the candidates of one iteration have become.
@@ -703,6 +732,10 @@ struct Dataset {
     samples: Vec<Sample>,
     report: DatasetReport,
     cost: Cost,
+    /// All that the generator said.
+    said: Vec<Said>,
+    /// What the solver was asked of it.
+    asked: Vec<Said>,
 }
 
 /// What became of the answers to a task. One that did not come is unknown.
@@ -718,6 +751,9 @@ fn solved(verdicts: &[Option<Verdict>]) -> Attempts {
 /// How many of the answers hold the gold call that the fewest of them hold.
 fn weakest_call(verdicts: &[Option<Verdict>]) -> Attempts {
     let n_calls = verdicts.iter().flatten().next().map_or(0, |verdict| verdict.held.len());
+    if n_calls == 0 {
+        return solved(verdicts); // Where nothing is to be called, the whole answer is what there is to hold.
+    }
     let of = |call: usize| {
         verdicts
             .iter()

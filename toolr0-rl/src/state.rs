@@ -17,6 +17,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::exam::ExamReport;
 use crate::ledger::digest;
+use crate::memory::Memory;
 use crate::optim::{AdamW, Moments};
 use crate::policy::{Agent, Role};
 
@@ -98,6 +99,8 @@ pub struct State {
     pub records: usize,
     /// What the alarms remember.
     pub watch: Watch,
+    /// All that was said.
+    pub memory: Memory,
     /// SHA-256 of the weights, generator first.
     pub digests: [String; 2],
 }
@@ -140,6 +143,7 @@ impl State {
             exams: Vec::new(),
             records: 0,
             watch: Watch::default(),
+            memory: Memory::default(),
             digests,
         })
     }
@@ -157,6 +161,7 @@ impl State {
         if self.position.turn == Turn::Exam {
             self.tasks.clear();
             self.watch.end_iteration();
+            self.memory.steering.end_iteration();
         }
         self.position = self.position.next_turn();
         self.optimizer = AdamW::new(config.rl.adamw.clone());
@@ -200,7 +205,7 @@ impl State {
         let path = dir.join(TASKS);
         let lines: Vec<String> = self.tasks.iter().map(|task| json(task, &path)).collect::<Result<_>>()?;
         save_text(&path, &lines.concat())?;
-        Ok(())
+        self.memory.save(dir)
     }
 
     /// Reads what [`State::save`] wrote, for a run of `config` from `base`.
@@ -245,6 +250,7 @@ impl State {
             exams: saved.exams,
             records: saved.records,
             watch: saved.watch,
+            memory: Memory::load(dir)?,
             digests,
         })
     }

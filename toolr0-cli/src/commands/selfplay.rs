@@ -446,6 +446,7 @@ impl Observer for Watcher<'_> {
             }
             Record::Exam { .. } | Record::Samples { .. } => {}
             Record::Alarm(alarm) => self.screen.warn(&alarm.to_string()),
+            Record::Trust { report, .. } => report.warnings().iter().for_each(|text| self.screen.warn(text)),
         }
         Ok(())
     }

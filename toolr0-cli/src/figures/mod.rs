@@ -1,6 +1,7 @@
 //! The charts of a run: what the report shows and what `toolr0 figures` writes.
 
 mod curriculum;
+mod errors;
 mod exam;
 mod training;
 
@@ -46,6 +47,7 @@ pub(crate) fn sections(log: &RunLog) -> Vec<Section> {
         ("The frontier", curriculum::frontier(log)),
         ("Curriculum", curriculum::composition(log)),
         ("What was dropped", curriculum::funnel(log)),
+        ("Mistakes and repetition", errors::figures(log)),
         ("Faults", ROLES.map(|role| training::faults(log, role)).to_vec()),
         ("Optimisation", training::optimisation(log)),
         ("Cost", training::cost(log)),

@@ -44,6 +44,9 @@ pub struct SolverConfig {
     /// How hard superfluous calls are punished: accuracy is divided by `1 + alpha * extra`. Default 0.25, as in the
     /// paper.
     pub alpha: f64,
+    /// What each call costs where none is right, up to 1 for all of them: accuracy is then `-needless * calls`. Default 0, as
+    /// in the paper, whose models stop abstaining.
+    pub needless: f64,
     /// Whether accuracy is paid only after a `<think>` block. Default true, as in the release.
     pub require_think: bool,
     /// Whether calls that come to the same end as the gold count as the gold, however they are spelt. Needs given tools that
@@ -59,6 +62,7 @@ impl Default for SolverConfig {
             format_weights: FormatWeights::default(),
             call_weights: CallWeights::default(),
             alpha: 0.25,
+            needless: 0.0,
             require_think: true,
             executed: false,
         }
@@ -193,7 +197,7 @@ fn trick(task: &Task, calls: &[ToolCall]) -> Option<Fault> {
 
 fn accuracy(task: &Task, calls: &[ToolCall], config: &SolverConfig) -> f64 {
     if task.gold.is_empty() {
-        return f64::from(calls.is_empty());
+        return if calls.is_empty() { 1.0 } else { 0.0 - (config.needless * calls.len() as f64).min(1.0) };
     }
     let total = match_calls(&task.tools, &task.gold, calls, &config.call_weights).total;
     total / task.gold.len() as f64 / (1.0 + config.alpha * extra(task, calls))

@@ -20,14 +20,26 @@ pub fn prompt(spec: &TaskSpec, style: Style) -> Prompt {
         Style::Compact => Prompt::new("Invent a task.", control),
         Style::Paper => {
             let s = |n: usize| if n == 1 { "" } else { "s" };
+            let serves = match n_calls {
+                0 => "None of them serves the request, though at least one comes near: the right subject with another \
+                      purpose, or a purpose that lacks what the request needs."
+                    .to_owned(),
+                _ => "One tool, or one per call, serves the request; the others are near it but would not do.".to_owned(),
+            };
+            let calls = match n_calls {
+                0 => "No tool call answers the request: the list of calls is empty.".to_owned(),
+                n => format!(
+                    "The request is served by exactly {n} tool call{}, in the order in which the user asks.",
+                    s(*n)
+                ),
+            };
             let system = format!(
                 "You write practice tasks for an assistant that answers by calling tools. First reason in private, \
                  then write one task.\n\n\
                  Task specification\n{control}\n\n\
                  Rules\n\
-                 1. Offer exactly {n_tools} tool{}, each with its own name, purpose and arguments. One tool, or one \
-                 per call, serves the request; the others are near it but would not do.\n\
-                 2. The request is served by exactly {n_calls} tool call{}, in the order in which the user asks.\n\
+                 1. Offer exactly {n_tools} tool{}, each with its own name, purpose and arguments. {serves}\n\
+                 2. {calls}\n\
                  3. Stay within the domain.\n\
                  4. With the context multi_turn, the question is a short conversation, one line a turn, each \
                  beginning with `User:` or `Agent:`, and the last turn is the user's. With single_turn it is one \
@@ -41,7 +53,6 @@ pub fn prompt(spec: &TaskSpec, style: Style) -> Prompt {
                  (each with type and description) and required; a call is an object with name and arguments.\n\n\
                  Example, for the specification domain: weather, context: single_turn, tools: 2, calls: 1\n{EXAMPLE}",
                 s(*n_tools),
-                s(*n_calls),
             );
             Prompt::new(system, "Write one new task that follows the specification.")
         }
@@ -289,6 +300,26 @@ mod tests {
             let task = read_given(&text, &given).unwrap().task().unwrap();
             assert_eq!((task.tools.as_slice(), task.gold.len()), (tools.as_slice(), 1));
         }
+    }
+
+    #[test]
+    fn a_task_that_no_tool_serves_is_asked_for_and_read() {
+        let none = TaskSpec { n_calls: 0, ..spec() };
+        let system = prompt(&none, Style::Paper).messages.swap_remove(0).content;
+        assert!(system.contains("calls: 0") && system.contains("the list of calls is empty"), "{system}");
+        assert!(!system.contains("served by exactly") && !system.contains("would not do"), "{system}");
+        let text = write(
+            "no tool tells the time",
+            &Task {
+                question: "Which train leaves Oslo first tomorrow?".into(),
+                tools: ["book_train", "cancel_train", "rent_car"]
+                    .map(|name| ToolSpec::new(name, format!("Serves to {name}."), Default::default(), &[]))
+                    .into(),
+                gold: Vec::new(),
+            },
+        );
+        let task = parse(&text).unwrap();
+        assert_eq!((crate::verify::verify(&task, &none, &Default::default()), task.gold.len()), (Ok(()), 0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use toolr0_model::LoraConfig;
 use toolr0_reward::Profile;
 use toolr0_reward::reward::SolverConfig;
 
-use super::{EndpointConfig, Overlong, RunConfig};
+use super::{EndpointConfig, EndpointRole, Overlong, RunConfig};
 use crate::advantage::Estimator;
 use crate::error::{Error, Result};
 use crate::shaping::overlong_punishment;
@@ -69,12 +69,28 @@ impl RunConfig {
         self.rl.lora.as_ref().map_or(Ok(()), LoraConfig::validate)?;
         self.endpoint.as_ref().map_or(Ok(()), EndpointConfig::check)?;
         self.rl.advantage.check()?;
+        self.check_switches()?;
         self.alarms.check()?;
         self.check_menu()?;
         self.check_drill()?;
         self.check_steps()?;
         self.check_reward()?;
         self.check_unused()
+    }
+
+    /// Mechanisms beyond the paper, where they are on.
+    fn check_switches(&self) -> Result<()> {
+        self.novelty.map_or(Ok(()), |novelty| novelty.check())?;
+        self.steering.map_or(Ok(()), |steering| steering.check())?;
+        self.abstention.map_or(Ok(()), |abstention| abstention.check())?;
+        let Some(trust) = self.trust else { return Ok(()) };
+        let roles = self.endpoint.iter().flat_map(|endpoint| &endpoint.roles);
+        let teacher = roles.into_iter().any(|role| *role == EndpointRole::Teacher);
+        if !self.judged() && !teacher {
+            let user = "a run without a judge and without an external teacher".to_owned();
+            return Err(Error::UnusedOption { option: "trust", user });
+        }
+        trust.check()
     }
 
     /// Refuses what the loss or the estimator would use elsewhere, but not in a run.
@@ -169,6 +185,7 @@ impl RunConfig {
             ("reward.solver.call_weights.keys", solver.call_weights.keys),
             ("reward.solver.call_weights.values", solver.call_weights.values),
             ("reward.solver.alpha", solver.alpha),
+            ("reward.solver.needless", solver.needless),
         ];
         weights.into_iter().try_for_each(|(option, value)| weight(option, value))?;
         let verify = &generator.verify;

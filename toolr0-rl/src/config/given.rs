@@ -47,6 +47,8 @@ impl RunConfig {
             if executed {
                 return unused("reward.solver.executed", "menu `invented`");
             }
+        } else if self.abstention.is_some() {
+            return unused("abstention", "menu `given`, whose golds have to run,");
         } else if self.reward.profile == toolr0_reward::Profile::Release {
             return unused("reward.profile", "menu `given`, of which the release has no rules,");
         }
@@ -94,6 +96,7 @@ mod tests {
             |c| c.endpoint = Some(EndpointConfig { url: "http://127.0.0.1:9".into(), ..Default::default() }),
             &["turns.most", "endpoint"],
         );
+        refused(|c| c.abstention = Some(Default::default()), &["abstention", "menu `given`"]);
         refused(|c| c.reward.profile = toolr0_reward::Profile::Release, &["reward.profile"]);
         refused(|c| c.turns.most = 0, &["turns.most"]);
         refused(|c| c.turns.result_chars = 0, &["turns.result_chars"]);

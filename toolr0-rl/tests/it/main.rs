@@ -13,6 +13,7 @@ mod outside;
 mod resume;
 mod run_options;
 mod selfplay;
+mod switches;
 mod update;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use toolr0_model::{Checkpoint, LoraConfig};
 use toolr0_rl::alarm::{Action, Alarm};
 use toolr0_rl::checkpoint::{self, Store};
-use toolr0_rl::config::{Drill, SelfPlayConfig};
+use toolr0_rl::config::{AbstentionConfig, Drill, SelfPlayConfig};
 use toolr0_rl::ledger::Entry;
 use toolr0_rl::selfplay::{Outcome, Record};
 use toolr0_rl::state::Turn;
@@ -83,6 +83,19 @@ fn saved() -> RunConfig {
 fn every_checkpoint_goes_on_as_if_nothing_had_happened() {
     // The exam of the base, then of each iteration 2 + 1 + 3 + 1.
     check_every_checkpoint(&saved(), 1 + 2 * 7);
+}
+
+/// What was said, how far answers got, whom to trust: all of it changes what comes next.
+#[test]
+fn a_run_that_remembers_goes_on_too() {
+    let mut config = saved();
+    config.reward.generator.curriculum_weights.semantic = 0.5;
+    config.novelty = Some(Default::default());
+    config.steering = Some(Default::default());
+    config.abstention = Some(AbstentionConfig { share: 0.2, withdrawn: 0.5 });
+    config.trust = Some(Default::default());
+    config.checkpoint.every = 2;
+    check_every_checkpoint(&config, 1 + 2 * 5);
 }
 
 #[test]

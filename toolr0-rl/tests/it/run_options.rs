@@ -86,6 +86,7 @@ fn rows() -> Vec<Row> {
     rows.extend(probe_rows());
     rows.extend(dataset_rows());
     rows.extend(reward_rows());
+    rows.extend(switch_rows());
     rows
 }
 
@@ -196,6 +197,7 @@ fn reward_rows() -> Vec<Row> {
         of("generator", "curriculum", json!(0.5)),
         of("solver", "accuracy", json!(0.5)),
         of("solver", "alpha", json!(0.5)),
+        of("solver", "needless", json!(0.5)),
         of("solver", "require_think", json!(false)),
         verify("min_question_chars", json!(40)),
         verify("max_question_chars", json!(20)),
@@ -220,9 +222,40 @@ fn reward_rows() -> Vec<Row> {
     rows
 }
 
+/// Mechanisms that are off unless a key of them is set.
+fn switch_rows() -> Vec<Row> {
+    let run = |key: &str, value| row(Shown::Run, key, value);
+    // Judged by a model that writes no numbers: who is not trusted is not asked.
+    let judged = |row: Row| {
+        row.after("reward.generator.curriculum_weights.semantic", json!(0.5))
+            .after("generator.prompts", json!(1))
+            .after("probe.judge_tries", json!(1))
+    };
+    let mut rows = vec![
+        run("novelty.penalty", json!(0.5)),
+        run("novelty.alike", json!(0.05)).after("novelty.penalty", json!(0.5)),
+        // What is bent shows only after an iteration, in more than one domain.
+        run("steering.floor", json!(0.1))
+            .after("selfplay", json!({ "iterations": 2, "generator_steps": 1, "solver_steps": 2 }))
+            .after("spec.domains", json!({ "food_ordering": 1.0, "travel": 1.0 }))
+            .after("dataset.candidates", json!(24)),
+        run("abstention.share", json!(1.0)),
+        run("abstention.withdrawn", json!(1.0)).after("abstention.share", json!(0.0)),
+    ];
+    rows.extend(["agreement", "canary", "bias"].map(|key| judged(run(&format!("trust.{key}"), json!(0.5)))));
+    rows
+}
+
 #[test]
 fn every_key_has_a_row() {
-    let mut whole = serde_json::to_value(RunConfig::default()).unwrap();
+    let switched = RunConfig {
+        novelty: Some(Default::default()),
+        steering: Some(Default::default()),
+        abstention: Some(Default::default()),
+        trust: Some(Default::default()),
+        ..RunConfig::default()
+    };
+    let mut whole = serde_json::to_value(switched).unwrap();
     let sections = whole.as_object_mut().unwrap();
     sections.remove("rl"); // `options` has these
     // What a run is watched and saved by changes no number of a healthy one: `resume` and the tests of `alarm` have these.
@@ -319,7 +352,9 @@ fn rewards_of(config: &RewardConfig) -> Vec<Option<f64>> {
         r#"<think>so</think><tool_call_answer>{"a": 1}</tool_call_answer>"#.into(),
     ];
     let solver = answers.iter().map(|text| config.of_solver(task, text).total());
-    generator.chain(solver).collect()
+    let unserved = Task { gold: Vec::new(), ..task.clone() };
+    let needless = config.of_solver(&unserved, &answers[0]).total();
+    generator.chain(solver).chain([needless]).collect()
 }
 
 /// A second tool with the arguments of the first, and half of its words.

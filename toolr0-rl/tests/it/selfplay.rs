@@ -266,6 +266,7 @@ fn an_iteration_runs_through() {
             Record::Samples { .. } => "samples",
             Record::Exam { .. } => "exam",
             Record::Alarm(_) => "alarm",
+            Record::Trust { .. } => "trust",
         })
         .collect();
     assert_eq!(kinds, ["exam", "generator", "generator", "dataset", "samples", "solver", "solver", "exam"]);
