@@ -12,7 +12,7 @@ use toolr0_tools::Prompt;
 
 use crate::config::EndpointRole;
 use crate::error::{Error, Result};
-use crate::policy::Sampler;
+use crate::policy::{Group, Sampler};
 
 /// Answers to some prompts.
 #[derive(Debug, Default)]
@@ -26,6 +26,18 @@ pub struct Answers {
     pub unknown: Drops,
     /// Why no further answer is to be had, if so. What came before is in `texts`.
     pub ended: Option<Error>,
+}
+
+impl Answers {
+    /// The texts of rollouts.
+    pub(crate) fn of(groups: &[Group]) -> Self {
+        let mut answers = Self::default();
+        for group in groups {
+            answers.tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
+            answers.texts.push(group.rollouts.iter().map(|rollout| Some(rollout.text.clone())).collect());
+        }
+        answers
+    }
 }
 
 /// Who answers prompts.
@@ -51,12 +63,7 @@ impl Answerer for Sampler {
         sampling: &SamplingConfig,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        let mut answers = Answers::default();
-        for group in self.sample(prompts, sampling, progress)? {
-            answers.tokens += group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>();
-            answers.texts.push(group.rollouts.into_iter().map(|rollout| Some(rollout.text)).collect());
-        }
-        Ok(answers)
+        Ok(Answers::of(&self.sample(prompts, sampling, progress)?))
     }
 }
 

@@ -36,7 +36,7 @@ impl fmt::Display for Role {
 }
 
 /// A completion with everything that training needs: its ids are never made from its text again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
     /// Token ids, the end-of-text id included. All of them were sampled, so all of them carry loss.
     pub tokens: Vec<u32>,
@@ -126,6 +126,11 @@ impl Sampler {
             groups.push(Group { prompt: request.prompt, rollouts });
         }
         Ok(groups)
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// The frozen network, for log-probabilities under a reference.

@@ -10,6 +10,7 @@ use crate::alarm::AlarmReport;
 use crate::error::Result;
 use crate::exam::ExamReport;
 use crate::ledger::Entry;
+pub use crate::probing::ProbingReport;
 use crate::update::UpdateStats;
 
 /// What a run tells while it goes on, and whether it may go on.
@@ -114,6 +115,10 @@ impl Answer {
     pub const MAX_CHARS: usize = 2000;
 }
 
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 /// One update of one role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StepReport {
@@ -137,6 +142,12 @@ pub struct StepReport {
     /// How many probed tasks the solver solved 0, 1, .. `K` times; empty for the solver's own steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub p_hat: Vec<usize>,
+    /// What probing in batches cost and knew; absent without a posterior.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probing: Option<ProbingReport>,
+    /// Completions that were drawn to measure their task, and are trained on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reused: usize,
     /// Share of groups whose rewards are all equal.
     pub zero_variance: f64,
     /// Groups that dynamic sampling threw away.

@@ -11,11 +11,12 @@
 //! comes from a stream named by (iteration, role, step, prompt, sample), so a run is a function of its [`State`]: it can
 //! begin at any, saved by itself or by a process that was killed, and go back to one when an alarm says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use toolr0_curriculum::{
-    Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, draw_specs, select, verify,
+    Attempts, Candidate, Drops, Forecast, Funnel, Guard, Pool, Posterior, SpecLaw, dedup, draw_specs, select,
+    verify,
 };
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
@@ -33,7 +34,8 @@ use crate::exam::{ExamReport, sit};
 use crate::learn::Place;
 use crate::ledger::{Cost, Entry, lines};
 use crate::policy::{Agent, Group, Role, Rollout, Sampler};
-pub use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample, StepReport};
+use crate::probing::{self, Measured, samples};
+pub use crate::record::{Answer, DatasetReport, Observer, Phase, ProbingReport, Record, Sample, StepReport};
 use crate::round::{Round, gather};
 use crate::state::{Position, State, Turn};
 
@@ -244,9 +246,8 @@ impl<'a> SelfPlay<'a> {
         observer.begin(Phase::Generator, turn.iteration, self.steps(turn.turn));
         observer.advance(turn.step, "");
         let solver = state.solver.sampler(self.config.rl.max_rows)?;
-        let cast = Cast::new(&solver, self.outside);
         while self.goes_on(state, turn, observer) {
-            let done = self.generator_step(state, cast, reference, observer);
+            let done = self.generator_step(state, &solver, reference, observer);
             self.settle(state, done, observer)?;
         }
         self.end_without_steps(state, turn, observer)
@@ -255,7 +256,7 @@ impl<'a> SelfPlay<'a> {
     fn generator_step(
         &self,
         state: &mut State,
-        cast: Cast<'_>,
+        solver: &Sampler,
         reference: Option<&Sampler>,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Raised>> {
@@ -270,7 +271,8 @@ impl<'a> SelfPlay<'a> {
             let prompts =
                 ask(&specs, stream, rollout.group_size, |spec| wire::generator::prompt(spec, config.style));
             let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
-            let (probed, tab) = self.probe(&groups, &specs, cast, stream.child("probe"))?;
+            let (probed, measured, tab) =
+                self.probe(&groups, &specs, (solver, state.forecast.as_ref()), stream.child("probe"))?;
             let texts =
                 groups.iter().zip(&specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (r, spec)));
             let pay = |((rollout, spec), worth): ((&Rollout, &TaskSpec), &Probed)| {
@@ -280,6 +282,7 @@ impl<'a> SelfPlay<'a> {
             let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
             round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
             round.probed = probed.iter().map(|p| p.attempts).collect();
+            round.measured = measured;
             let of_group = |group: &[Probed]| group.iter().filter_map(|p| p.task.clone()).collect();
             round.tasks = probed.chunks(rollout.group_size).map(of_group).collect();
             round.sampled_tokens += tab.tokens;
@@ -287,6 +290,9 @@ impl<'a> SelfPlay<'a> {
                 (tab.tokens, tab.judge_calls, tab.unknown);
             Ok(round)
         })?;
+        if let (Some(forecast), Some(settings)) = (&mut state.forecast, config.loss_prior()) {
+            probing::learn(forecast, &round.measured, settings.memory);
+        }
         let at = Place { steps: config.selfplay.generator_steps, stream, clock };
         self.learn(state, Role::Generator, round, reference, &at, observer)
     }
@@ -297,10 +303,10 @@ impl<'a> SelfPlay<'a> {
         &self,
         groups: &[Group],
         specs: &[TaskSpec],
-        cast: Cast<'_>,
+        (solver, forecast): (&Sampler, Option<&Forecast>),
         stream: Stream,
-    ) -> Result<(Vec<Probed>, Tab)> {
-        let config = self.config;
+    ) -> Result<(Vec<Probed>, Vec<Measured>, Tab)> {
+        let (config, cast) = (self.config, Cast::new(solver, self.outside));
         let texts =
             groups.iter().zip(specs).flat_map(|(g, spec)| g.rollouts.iter().map(move |r| (&r.text, spec)));
         let tasks: Vec<Option<Task>> = texts
@@ -313,25 +319,33 @@ impl<'a> SelfPlay<'a> {
         let valid: Vec<(usize, &Task)> =
             tasks.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref()?))).collect();
         let mut out = vec![Probed::default(); tasks.len()];
-        let attempts = self.attempt(
-            &valid,
-            cast.prober,
-            &config.probe.sampling,
-            config.probe.samples,
-            stream.child("attempts"),
-            &mut |_| true,
-        )?;
-        let mut tab = Tab::default();
-        for ((i, task), answers) in valid.iter().zip(&tab.book(attempts)?) {
-            let attempts = solved(&verdicts(task, answers));
-            out[*i].task = Some(task.id());
-            out[*i].attempts = attempts;
-            out[*i].curriculum.difficulty = config.frontier.score(attempts);
+        let (mut tab, mut measured, attempts) = (Tab::default(), Vec::new(), stream.child("attempts"));
+        if let Some(settings) = &config.probe.posterior {
+            let forecasts = forecast.map(|forecast| self.forecasts(forecast, &valid, solver)).transpose()?;
+            let gold = |at: usize| forecasts.as_ref().map(|all| all[at]);
+            let known = config.loss_prior().zip(forecast);
+            let counts = known.is_some_and(|(prior, seen)| prior.after <= seen.tasks());
+            let prior = |at| settings.prior(gold(at).filter(|_| counts).map(|(_, rate)| rate));
+            let priors: Vec<Posterior> = (0..valid.len()).map(prior).collect();
+            measured = self.in_batches(settings, &valid, &priors, cast.prober, attempts, &mut tab)?;
+            measured.iter_mut().enumerate().for_each(|(at, m)| m.gold = gold(at));
+            for ((i, _), m) in valid.iter().zip(&measured) {
+                (out[*i].attempts, out[*i].curriculum.difficulty) = (m.attempts, m.worth);
+            }
+        } else {
+            let (sampling, n) = (&config.probe.sampling, config.probe.samples);
+            let answers = cast.prober.answer(&self.asked(&valid, n, attempts), sampling, &mut |_| true)?;
+            for ((i, task), answers) in valid.iter().zip(&tab.book(answers)?) {
+                let attempts = solved(&verdicts(task, answers));
+                out[*i].attempts = attempts;
+                out[*i].curriculum.difficulty = config.frontier.score(attempts);
+            }
         }
+        valid.iter().for_each(|(i, task)| out[*i].task = Some(task.id()));
         if config.judged() {
             self.judge(&valid, cast.judge, stream.child("judge"), &mut tab, &mut out)?;
         }
-        Ok((out, tab))
+        Ok((out, measured, tab))
     }
 
     /// The solver as judge. A reply that cannot be read is asked for again; then the score stays unknown.
@@ -362,24 +376,15 @@ impl<'a> SelfPlay<'a> {
         Ok(())
     }
 
-    /// The solver's attempts at tasks.
-    fn attempt(
-        &self,
-        tasks: &[(usize, &Task)],
-        solver: &dyn Answerer,
-        sampling: &SamplingConfig,
-        n: usize,
-        stream: Stream,
-        progress: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<Answers> {
+    /// The prompts of `n` attempts at each task.
+    fn asked(&self, tasks: &[(usize, &Task)], n: usize, stream: Stream) -> Vec<(Prompt, Vec<Stream>)> {
         let ask = |(i, task): &(usize, &Task)| {
             (
                 wire::solver::prompt(&task.question, &task.tools, self.config.style),
-                samples(stream.child(*i), n),
+                samples(stream.child(*i), 0..n),
             )
         };
-        let prompts: Vec<_> = tasks.iter().map(ask).collect();
-        solver.answer(&prompts, sampling, progress)
+        tasks.iter().map(ask).collect()
     }
 
     /// Phase 2 as a turn of the run.
@@ -387,9 +392,8 @@ impl<'a> SelfPlay<'a> {
         let (iteration, rows) = (state.position.iteration, self.config.rl.max_rows);
         let clock = Instant::now();
         let (generator, solver) = (state.generator.sampler(rows)?, state.solver.sampler(rows)?);
-        let cast = Cast::new(&solver, self.outside);
-        let Some(Dataset { tasks, samples, mut report, mut cost }) =
-            self.dataset(iteration, &generator, cast, observer)?
+        let Some(Dataset { tasks, drawn, samples, mut report, mut cost }) =
+            self.dataset(iteration, &generator, &solver, observer)?
         else {
             return Ok(());
         };
@@ -400,7 +404,7 @@ impl<'a> SelfPlay<'a> {
         let stream = self.root.child(iteration).child("dataset");
         let data = Some(lines(&tasks).map_err(|error| Error::Json { what: "tasks", source: error })?);
         let entry = Entry { data, ..self.entry(state, state.position, stream, cost, &tasks) };
-        state.tasks = tasks;
+        (state.tasks, state.drawn) = (tasks, drawn);
         self.tell(state, &Record::Dataset(report), &entry, observer)?;
         let entry = self.entry(state, state.position, stream, Cost::default(), &[]);
         self.tell(state, &Record::Samples { iteration, tasks: samples }, &entry, observer)?;
@@ -412,7 +416,7 @@ impl<'a> SelfPlay<'a> {
         &self,
         iteration: usize,
         generator: &Sampler,
-        cast: Cast<'_>,
+        solver: &Sampler,
         observer: &mut dyn Observer,
     ) -> Result<Option<Dataset>> {
         let (config, data) = (self.config, &self.config.dataset);
@@ -463,13 +467,19 @@ impl<'a> SelfPlay<'a> {
         observer.begin(Phase::Verification, iteration, pool.candidates.len() * data.samples);
         let sampling = SamplingConfig { temperature: data.temperature, ..config.probe.sampling.clone() };
         let tasks: Vec<(usize, &Task)> = pool.candidates.iter().map(|c| &c.task).enumerate().collect();
-        let attempted = {
+        let (attempted, rollouts) = {
             let mut progress = |done: usize| {
                 observer.advance(done, "");
                 !observer.stopped()
             };
-            let stream = stream.child("attempts");
-            self.attempt(&tasks, cast.verifier, &sampling, data.samples, stream, &mut progress)?
+            let prompts = self.asked(&tasks, data.samples, stream.child("attempts"));
+            if 0 < data.reuse_within {
+                let groups = solver.sample(&prompts, &sampling, &mut progress)?;
+                (Answers::of(&groups), groups.into_iter().map(|group| group.rollouts).collect())
+            } else {
+                let verifier = Cast::new(solver, self.outside).verifier;
+                (verifier.answer(&prompts, &sampling, &mut progress)?, Vec::new())
+            }
         };
         if observer.stopped() {
             return Ok(None);
@@ -484,6 +494,8 @@ impl<'a> SelfPlay<'a> {
         let p_hat = histogram(pool.candidates.iter().map(|c| c.attempts), data.samples);
         let answers: HashMap<TaskId, Vec<Option<String>>> =
             pool.candidates.iter().map(|c| c.task.id()).zip(answers).collect();
+        let mut drawn: BTreeMap<TaskId, Vec<Rollout>> =
+            pool.candidates.iter().map(|c| c.task.id()).zip(rollouts).collect();
         pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
         let selection = data.selection();
         let mut failed = Ok(());
@@ -496,6 +508,8 @@ impl<'a> SelfPlay<'a> {
         });
         failed?;
         let tasks = pool.candidates;
+        let kept: BTreeSet<TaskId> = tasks.iter().map(|c| c.task.id()).collect();
+        drawn.retain(|id, _| kept.contains(id));
         let rates: Vec<f64> = tasks.iter().filter_map(|c| c.attempts.rate()).collect();
         let mut domains = BTreeMap::new();
         tasks.iter().for_each(|c| *domains.entry(c.spec.domain.clone()).or_default() += 1);
@@ -512,7 +526,7 @@ impl<'a> SelfPlay<'a> {
         };
         let samples = showcase(&tasks, &answers);
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
-        Ok(Some(Dataset { tasks, samples, report, cost }))
+        Ok(Some(Dataset { tasks, drawn, samples, report, cost }))
     }
 
     /// Phase 3: tasks in their order, paid for format and accuracy.
@@ -543,6 +557,10 @@ impl<'a> SelfPlay<'a> {
         let clock = Instant::now();
         let stream = self.root.child(iteration).child("solver").child(step);
         let sampler = state.solver.sampler(config.rl.max_rows)?;
+        let mut drawn = std::mem::take(&mut state.drawn);
+        if config.dataset.reuse_within <= step * config.rl.epochs {
+            drawn.clear(); // By now the solver is another.
+        }
         let tasks = &state.tasks;
         let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
             let stream = round_of(stream, round);
@@ -553,10 +571,22 @@ impl<'a> SelfPlay<'a> {
                 _ => (uniform_f64(&mut any) * tasks.len() as f64) as usize,
             };
             let chosen: Vec<&Task> = (0..rollout.prompts).map(which).map(|i| &tasks[i].task).collect();
-            let prompts = ask(&chosen, stream, rollout.group_size, |task| {
-                wire::solver::prompt(&task.question, &task.tools, config.style)
-            });
-            let groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let known: Vec<Vec<Rollout>> =
+                chosen.iter().map(|task| take(&mut drawn, &task.id(), rollout.group_size)).collect();
+            let prompts: Vec<_> = chosen
+                .iter()
+                .zip(&known)
+                .enumerate()
+                .map(|(i, (task, known))| {
+                    let prompt = wire::solver::prompt(&task.question, &task.tools, config.style);
+                    (prompt, samples(stream.child(i), known.len()..rollout.group_size))
+                })
+                .collect();
+            let mut groups = sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?;
+            let (fresh, reused) = (sampled(&groups), known.iter().map(Vec::len).sum());
+            for (group, known) in groups.iter_mut().zip(known) {
+                group.rollouts.splice(0..0, known);
+            }
             let (mut rewards, mut solved) = (Vec::new(), Vec::new());
             for (group, task) in groups.iter().zip(&chosen) {
                 for rollout in &group.rollouts {
@@ -565,10 +595,12 @@ impl<'a> SelfPlay<'a> {
                 }
             }
             let mut round = Round::new(groups, rewards, |r| r.get("accuracy"), &prompts[0].0);
+            (round.sampled_tokens, round.reused) = (fresh, reused);
             round.rates = solved;
             round.tasks = chosen.iter().map(|task| vec![task.id()]).collect();
             Ok(round)
         })?;
+        state.drawn = drawn;
         self.learn(state, Role::Solver, round, reference, &Place { steps, stream, clock }, observer)
     }
 }
@@ -585,7 +617,17 @@ fn ask<T>(
     n: usize,
     prompt: impl Fn(&T) -> Prompt,
 ) -> Vec<(Prompt, Vec<Stream>)> {
-    items.iter().enumerate().map(|(i, item)| (prompt(item), samples(stream.child(i), n))).collect()
+    items.iter().enumerate().map(|(i, item)| (prompt(item), samples(stream.child(i), 0..n))).collect()
+}
+
+/// At most `n` of the samples that measured a task; the others stay for another time.
+fn take(drawn: &mut BTreeMap<TaskId, Vec<Rollout>>, id: &TaskId, n: usize) -> Vec<Rollout> {
+    let Some(all) = drawn.get_mut(id) else { return Vec::new() };
+    let taken = all.drain(..n.min(all.len())).collect();
+    if all.is_empty() {
+        drawn.remove(id);
+    }
+    taken
 }
 
 /// What was measured of one completion's task.
@@ -600,6 +642,7 @@ struct Probed {
 /// What the candidates of one iteration have become.
 struct Dataset {
     tasks: Vec<Candidate>,
+    drawn: BTreeMap<TaskId, Vec<Rollout>>,
     samples: Vec<Sample>,
     report: DatasetReport,
     cost: Cost,
@@ -659,10 +702,6 @@ fn showcase(tasks: &[Candidate], answers: &HashMap<TaskId, Vec<Option<String>>>)
         Sample { place: at + 1, candidate, answers }
     };
     (0..n).map(sample).collect()
-}
-
-fn samples(stream: Stream, n: usize) -> Vec<Stream> {
-    (0..n).map(|sample| stream.child("sample").child(sample)).collect()
 }
 
 pub(crate) fn sampled(groups: &[Group]) -> usize {

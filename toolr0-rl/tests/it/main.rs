@@ -3,6 +3,7 @@
 mod advantage;
 mod corrections;
 mod cuda;
+mod frontier;
 mod gradients;
 mod grpo_loss;
 mod lora;
