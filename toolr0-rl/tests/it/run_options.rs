@@ -142,8 +142,10 @@ fn probe_rows() -> Vec<Row> {
     };
     rows.push(posterior("alpha", json!({}), json!(3.0)));
     rows.push(posterior("beta", json!({}), json!(3.0)));
-    rows.push(posterior("batch", json!({}), json!(1)));
-    rows.push(posterior("tolerance", json!({ "batch": 1 }), json!(0.0)));
+    // After four probes little is known of a task; after sixteen it is.
+    let many = ("probe.samples", json!(16));
+    rows.push(posterior("batch", json!({}), json!(1)).after(many.0, many.1.clone()));
+    rows.push(posterior("tolerance", json!({ "batch": 1 }), json!(0.0)).after(many.0, many.1));
     rows.push(posterior("floor", json!({}), json!(0.25)));
     let forecast = |key: &str, after: usize, value| {
         let base = json!({ "loss_prior": { "after": after } });
