@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
-use toolr0_curriculum::SpecLaw;
+use toolr0_curriculum::{PosteriorConfig, SpecLaw};
 use toolr0_rl::RunConfig;
 use toolr0_rl::loss::{CorrectionLevel, ImportanceCorrection, OutOfBounds};
 
@@ -135,6 +135,8 @@ pub(crate) fn known() -> Result<Value> {
     run.rl.lora = Some(Default::default());
     run.rl.dynamic_sampling = Some(Default::default());
     run.rl.overlong = Some(Default::default());
+    let loss_prior = Some(Default::default());
+    run.probe.posterior = Some(PosteriorConfig { loss_prior, ..PosteriorConfig::default() });
     run.endpoint = Some(Default::default());
     run.novelty = Some(Default::default());
     run.steering = Some(Default::default());

@@ -27,14 +27,16 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use serde_json::json;
-    use toolr0_curriculum::{Attempts, Candidate, CoverageReport, Drops, Funnel, SteeringReport, guard};
+    use toolr0_curriculum::{
+        Attempts, Calibration, Candidate, CoverageReport, Drops, Funnel, SteeringReport, guard,
+    };
     use toolr0_reward::calibration::Trust;
     use toolr0_rl::alarm::{Action, Alarm, AlarmReport};
     use toolr0_rl::exam::ExamReport;
     use toolr0_rl::insight::ErrorReport;
     use toolr0_rl::loss::{ClipStats, LossStats, Mismatch};
     use toolr0_rl::memory::NoveltyReport;
-    use toolr0_rl::selfplay::{Answer, DatasetReport, Record, Sample, StepReport};
+    use toolr0_rl::selfplay::{Answer, DatasetReport, ProbingReport, Record, Sample, StepReport};
     use toolr0_rl::state::Turn;
     use toolr0_rl::trust::{Examined, TrustReport};
     use toolr0_rl::update::UpdateStats;
@@ -98,6 +100,11 @@ mod tests {
             reward_terms: BTreeMap::from([("NAME".to_owned(), 0.0)]),
             success_rate: some,
             p_hat: vec![1],
+            probing: Some(ProbingReport {
+                forecast: Some(Calibration { auc: some, ..Calibration::default() }),
+                ..ProbingReport::default()
+            }),
+            reused: 1,
             faults: drops.clone(),
             unknown: drops.clone(),
             update: UpdateStats { stats, ..UpdateStats::default() },

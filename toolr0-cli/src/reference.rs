@@ -27,7 +27,10 @@ const SOURCES: [&str; 16] = [
     include_str!("../../toolr0-model/src/sampler.rs"),
     include_str!("../../toolr0-model/src/lora.rs"),
     include_str!("../../toolr0-curriculum/src/spec_law.rs"),
-    include_str!("../../toolr0-curriculum/src/frontier.rs"),
+    concat!(
+        include_str!("../../toolr0-curriculum/src/frontier.rs"),
+        include_str!("../../toolr0-curriculum/src/posterior.rs")
+    ),
     include_str!("../../toolr0-curriculum/src/quota.rs"),
     concat!(
         include_str!("../../toolr0-curriculum/src/select.rs"),

@@ -29,6 +29,18 @@ pub struct Answers {
     pub ended: Option<Error>,
 }
 
+impl Answers {
+    /// The texts of rollouts.
+    pub(crate) fn of(groups: &[Group]) -> Self {
+        let mut answers = Self::default();
+        for group in groups {
+            answers.tokens += group.rollouts.iter().map(Rollout::own_tokens).sum::<usize>();
+            answers.texts.push(group.rollouts.iter().map(|rollout| Some(rollout.text.clone())).collect());
+        }
+        answers
+    }
+}
+
 /// Who answers prompts.
 pub trait Answerer: fmt::Debug {
     /// One answer for each stream of each prompt. `progress` is called with the number of answers so far; where it returns
@@ -68,7 +80,7 @@ impl Answerer for Sampler {
         sampling: &SamplingConfig,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        Ok(Answers::of(self.sample(prompts, sampling, progress)?))
+        Ok(Answers::of(&self.sample(prompts, sampling, progress)?))
     }
 
     fn converse(
@@ -78,19 +90,7 @@ impl Answerer for Sampler {
         desk: &Desk<'_>,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        Ok(Answers::of(Self::converse(self, prompts, sampling, desk, progress)?))
-    }
-}
-
-impl Answers {
-    /// The texts of a policy in this process.
-    fn of(groups: Vec<Group>) -> Self {
-        let mut answers = Self::default();
-        for group in groups {
-            answers.tokens += group.rollouts.iter().map(Rollout::own_tokens).sum::<usize>();
-            answers.texts.push(group.rollouts.into_iter().map(|rollout| Some(rollout.text)).collect());
-        }
-        answers
+        Ok(Answers::of(&Self::converse(self, prompts, sampling, desk, progress)?))
     }
 }
 

@@ -10,7 +10,9 @@ mod switches;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use toolr0_curriculum::{Agree, Bands, Frontier, Mix, Order, Rounding, SelectConfig, SpecTables};
+use toolr0_curriculum::{
+    Agree, Bands, Frontier, LossPriorConfig, Mix, Order, PosteriorConfig, Rounding, SelectConfig, SpecTables,
+};
 use toolr0_model::{LoraConfig, ModelConfig, SamplingConfig};
 use toolr0_reward::{RewardConfig, Style};
 
@@ -123,8 +125,11 @@ fn sampling(temperature: f64, max_new_tokens: usize) -> SamplingConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeConfig {
-    /// Samples per task, `K`. Default 8.
+    /// Samples per task, `K`; with `posterior` the most that are drawn. Default 8.
     pub samples: usize,
+    /// Pay the expected worth under a posterior, and draw only as many samples as it takes to know it. Default off: the
+    /// plain rate of `samples`.
+    pub posterior: Option<PosteriorConfig>,
     /// How they are drawn. Default temperature 0.7, at most 2,048 tokens.
     pub sampling: SamplingConfig,
     /// How the judge answers. Default temperature 0.1, at most 16 tokens.
@@ -135,7 +140,13 @@ pub struct ProbeConfig {
 
 impl Default for ProbeConfig {
     fn default() -> Self {
-        Self { samples: 8, sampling: sampling(0.7, 2048), judge_sampling: sampling(0.1, 16), judge_tries: 3 }
+        Self {
+            samples: 8,
+            posterior: None,
+            sampling: sampling(0.7, 2048),
+            judge_sampling: sampling(0.1, 16),
+            judge_tries: 3,
+        }
     }
 }
 
@@ -155,6 +166,9 @@ pub struct DatasetConfig {
     pub agreement: f64,
     /// What a sample must repeat to agree: the whole answer (the default), or each call by itself.
     pub agree: Agree,
+    /// Updates of the solver's turn up to which the samples that measured a task are also its rollouts, before new ones are
+    /// drawn; their importance weights are the ratios of the loss. Default 0: never.
+    pub reuse_within: usize,
     /// Tasks kept. Default 2,000.
     pub tasks: usize,
     /// Shares of easy, medium and hard tasks. Default 20, 50, 30 %.
@@ -178,6 +192,7 @@ impl Default for DatasetConfig {
             temperature: 0.7,
             agreement: toolr0_curriculum::pool::AGREEMENT,
             agree: Agree::default(),
+            reuse_within: 0,
             tasks: 2000,
             mix: Mix::default(),
             bands: Bands::default(),
@@ -370,6 +385,11 @@ impl RlConfig {
 }
 
 impl RunConfig {
+    /// How forecasts of success become priors, if they do.
+    pub fn loss_prior(&self) -> Option<LossPriorConfig> {
+        self.probe.posterior.and_then(|posterior| posterior.loss_prior)
+    }
+
     /// Whether the judge has a say in the generator's reward.
     pub fn judged(&self) -> bool {
         0.0 < self.reward.generator.curriculum && 0.0 < self.reward.generator.curriculum_weights.semantic

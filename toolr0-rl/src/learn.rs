@@ -14,7 +14,7 @@ use crate::config::RlConfig;
 use crate::error::{Error, Result};
 use crate::ledger::{self, Cost, Entry};
 use crate::policy::{Role, Rollout, Sampler};
-use crate::record::{Observer, Record, StepReport};
+use crate::record::{Observer, ProbingReport, Record, StepReport};
 use crate::round::Round;
 use crate::selfplay::{SelfPlay, histogram, mean, sampled};
 use crate::shaping::zero_variance;
@@ -93,7 +93,8 @@ impl SelfPlay<'_> {
             Role::Generator => histogram(round.probed.iter().copied(), config.probe.samples),
             Role::Solver => Vec::new(),
         };
-        let report = StepReport { p_hat, ..report(state, role, &round, flat, done, seconds) };
+        let probing = ProbingReport::of(&round.measured, config.probe.samples);
+        let report = StepReport { p_hat, probing, ..report(state, role, &round, flat, done, seconds) };
         let raised = state.watch.step(&config.alarms, position.turn, &report);
         let rate = report.success_rate.map_or("-".to_owned(), |r| format!("{r:.2}"));
         let note = format!("reward {:.2}  p-hat {rate}", report.reward);
@@ -194,6 +195,8 @@ fn report(
         unknown: round.unknown.clone(),
         success_rate: mean(&round.rates),
         p_hat: Vec::new(),
+        probing: None,
+        reused: round.reused,
         zero_variance: flat,
         resampled: round.resampled,
         faults,

@@ -38,7 +38,7 @@ impl fmt::Display for Role {
 }
 
 /// A completion with everything that training needs: its ids are never made from its text again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
     /// Token ids, the end-of-text id included. All that were sampled carry loss: all but the quoted ones.
     pub tokens: Vec<u32>,
@@ -181,6 +181,11 @@ impl Sampler {
             groups.push(Group { prompt: request.prompt, rollouts });
         }
         Ok(groups)
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// The frozen network, for log-probabilities under a reference.

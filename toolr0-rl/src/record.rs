@@ -12,6 +12,7 @@ use crate::exam::ExamReport;
 use crate::insight::ErrorReport;
 use crate::ledger::Entry;
 use crate::memory::NoveltyReport;
+pub use crate::probing::ProbingReport;
 use crate::trust::TrustReport;
 use crate::update::UpdateStats;
 
@@ -124,6 +125,10 @@ impl Answer {
     pub const MAX_CHARS: usize = 2000;
 }
 
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 /// One update of one role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StepReport {
@@ -147,6 +152,12 @@ pub struct StepReport {
     /// How many probed tasks the solver solved 0, 1, .. `K` times; empty for the solver's own steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub p_hat: Vec<usize>,
+    /// What probing in batches cost and knew; absent without a posterior.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probing: Option<ProbingReport>,
+    /// Completions that were drawn to measure their task, and are trained on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reused: usize,
     /// Share of groups whose rewards are all equal.
     pub zero_variance: f64,
     /// Groups that dynamic sampling threw away.

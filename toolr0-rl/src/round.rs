@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::insight::ErrorReport;
 use crate::memory::NoveltyReport;
 use crate::policy::{Group, Rollout};
+use crate::probing::Measured;
 use crate::shaping::{NextRound, groups_with_signal, next_round, overlong_punishment};
 
 /// What a step or a dataset tells of the tasks that were invented.
@@ -36,6 +37,10 @@ pub(crate) struct Round {
     pub(crate) rates: Vec<f64>,
     /// The solver's attempts at each completion's task, also in groups that were thrown away.
     pub(crate) probed: Vec<Attempts>,
+    /// What probing in batches has measured, also in groups that were thrown away.
+    pub(crate) measured: Vec<Measured>,
+    /// Completions that were drawn before this step, to measure their task.
+    pub(crate) reused: usize,
     /// Tokens sampled, probes and thrown away groups included.
     pub(crate) sampled_tokens: usize,
     /// Answers that did not come from outside, by reason.
@@ -90,6 +95,8 @@ impl Round {
         }
         self.rates.extend(other.rates);
         self.probed.extend(other.probed);
+        self.measured.extend(other.measured);
+        self.reused += other.reused;
         self.sampled_tokens += other.sampled_tokens;
         self.unknown.merge(&other.unknown);
         self.probe_tokens += other.probe_tokens;

@@ -53,7 +53,8 @@ impl SelfPlay<'_> {
                 memory.steering.observe(spec, reached);
             }
         }
-        let bent = self.config.steering.map(|steering| memory.steering.report(self.asked_law(), steering.floor));
+        let bent =
+            self.config.steering.map(|steering| memory.steering.report(self.asked_law(), steering.floor));
         Told { novelty, errors: ErrorReport::of(asked), steering: bent }
     }
 

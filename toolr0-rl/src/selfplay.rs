@@ -11,10 +11,13 @@
 //! comes from a stream named by (iteration, role, step, prompt, sample), so a run is a function of its [`State`]: it can
 //! begin at any, saved by itself or by a process that was killed, and go back to one when an alarm says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::time::Instant;
 
-use toolr0_curriculum::{Attempts, Candidate, Drops, Funnel, Guard, Pool, SpecLaw, dedup, select, verify};
+use toolr0_curriculum::{
+    Attempts, Candidate, Drops, Forecast, Funnel, Guard, Pool, Posterior, SpecLaw, dedup, select, verify,
+};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
 use toolr0_model::{Checkpoint, LoraConfig, SamplingConfig};
@@ -36,7 +39,8 @@ use crate::learn::Place;
 use crate::ledger::{Cost, Entry, lines};
 use crate::memory::{Memory, Said};
 use crate::policy::{Agent, Group, Role, Rollout, Sampler};
-pub use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample, StepReport};
+use crate::probing::{self, Measured, samples};
+pub use crate::record::{Answer, DatasetReport, Observer, Phase, ProbingReport, Record, Sample, StepReport};
 use crate::round::{Round, gather};
 use crate::said::{answered, hear, mark_sound, overheard};
 use crate::state::{Position, State, Turn};
@@ -275,7 +279,7 @@ impl<'a> SelfPlay<'a> {
             self.try_trust(state, cast, observer)?;
         }
         while self.goes_on(state, turn, observer) {
-            let done = self.generator_step(state, cast, reference, observer);
+            let done = self.generator_step(state, &solver, reference, observer);
             self.settle(state, done, observer)?;
         }
         self.end_without_steps(state, turn, observer)
@@ -284,7 +288,7 @@ impl<'a> SelfPlay<'a> {
     fn generator_step(
         &self,
         state: &mut State,
-        cast: Cast<'_>,
+        solver: &Sampler,
         reference: Option<&Sampler>,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Raised>> {
@@ -300,7 +304,9 @@ impl<'a> SelfPlay<'a> {
             let asked = self.assign(memory, rollout.prompts, stream);
             let prompts = ask(&asked, stream, rollout.group_size, |asked| asked.prompt(config.style));
             let groups = self.write_tasks(&sampler, &asked, &prompts, &rollout.sampling, &mut |_| true)?;
-            let (probed, tab) = self.probe(&groups, &asked, cast, judged, stream.child("probe"))?;
+            let foresight = (solver, state.forecast.as_ref());
+            let (probed, measured, tab) =
+                self.probe(&groups, &asked, foresight, judged, stream.child("probe"))?;
             let pay = |((rollout, asked), worth): ((&Rollout, &Assignment<'_>), &Probed)| {
                 asked.reward(&rollout.text, &worth.curriculum, &pay_by)
             };
@@ -311,6 +317,7 @@ impl<'a> SelfPlay<'a> {
             let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
             round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
             round.probed = probed.iter().map(|p| p.attempts).collect();
+            round.measured = measured;
             let of_group = |group: &[Probed]| group.iter().filter_map(|p| p.task.clone()).collect();
             round.tasks = probed.chunks(rollout.group_size).map(of_group).collect();
             round.sampled_tokens += tab.tokens;
@@ -318,6 +325,9 @@ impl<'a> SelfPlay<'a> {
                 (tab.tokens, tab.judge_calls, tab.unknown);
             Ok(round)
         })?;
+        if let (Some(forecast), Some(settings)) = (&mut state.forecast, config.loss_prior()) {
+            probing::learn(forecast, &round.measured, settings.memory);
+        }
         round.told = self.remember(&mut state.memory, &said, &said);
         let at = Place { steps: config.selfplay.generator_steps, stream, clock };
         self.learn(state, Role::Generator, round, reference, &at, observer)
@@ -367,11 +377,11 @@ impl<'a> SelfPlay<'a> {
         &self,
         groups: &[Group],
         asked: &[Assignment<'_>],
-        cast: Cast<'_>,
+        (solver, forecast): (&Sampler, Option<&Forecast>),
         judged: bool,
         stream: Stream,
-    ) -> Result<(Vec<Probed>, Tab)> {
-        let config = self.config;
+    ) -> Result<(Vec<Probed>, Vec<Measured>, Tab)> {
+        let (config, cast) = (self.config, Cast::new(solver, self.outside));
         let sound = |(rollout, asked): (&Rollout, &Assignment<'_>)| {
             let task = asked.parse(&rollout.text).ok()?;
             asked.verify(&task, &config.reward.generator.verify).ok()?;
@@ -383,27 +393,42 @@ impl<'a> SelfPlay<'a> {
         let stages: Vec<Option<Stage<'_>>> =
             tasks.iter().flatten().map(|(_, seed)| self.stage(*seed)).collect();
         let mut out = vec![Probed::default(); tasks.len()];
-        let attempts = self.attempt(
-            &valid,
-            &stages,
-            cast.prober,
-            &config.probe.sampling,
-            config.probe.samples,
-            stream.child("attempts"),
-            &mut |_| true,
-        )?;
-        let mut tab = Tab::default();
-        for (((i, task), stage), answers) in valid.iter().zip(&stages).zip(&tab.book(attempts)?) {
-            let attempts = solved(&verdicts(task, answers, stage.as_ref()));
+        let (mut tab, mut measured, attempts) = (Tab::default(), Vec::new(), stream.child("attempts"));
+        let answers = if let Some(settings) = &config.probe.posterior {
+            let forecasts = forecast.map(|forecast| self.forecasts(forecast, &valid, solver)).transpose()?;
+            let gold = |at: usize| forecasts.as_ref().map(|all| all[at]);
+            let known = config.loss_prior().zip(forecast);
+            let counts = known.is_some_and(|(prior, seen)| prior.after <= seen.tasks());
+            let prior = |at| settings.prior(gold(at).filter(|_| counts).map(|(_, rate)| rate));
+            let priors: Vec<Posterior> = (0..valid.len()).map(prior).collect();
+            let answers;
+            (measured, answers) =
+                self.in_batches(settings, (&valid, &stages), &priors, cast.prober, attempts, &mut tab)?;
+            measured.iter_mut().enumerate().for_each(|(at, m)| m.gold = gold(at));
+            for ((i, _), m) in valid.iter().zip(&measured) {
+                (out[*i].attempts, out[*i].curriculum.difficulty) = (m.attempts, m.worth);
+            }
+            answers
+        } else {
+            let (sampling, which) = (&config.probe.sampling, 0..config.probe.samples);
+            let answers =
+                self.attempt(&valid, &stages, cast.prober, sampling, which, attempts, &mut |_| true)?;
+            let answers = tab.book(answers)?;
+            for (((i, task), stage), answers) in valid.iter().zip(&stages).zip(&answers) {
+                let attempts = solved(&verdicts(task, answers, stage.as_ref()));
+                out[*i].attempts = attempts;
+                out[*i].curriculum.difficulty = config.frontier.score(attempts);
+            }
+            answers
+        };
+        for ((i, task), answers) in valid.iter().zip(&answers) {
             out[*i].task = Some(task.id());
-            out[*i].attempts = attempts;
             out[*i].insight = Insight::of(task, answers);
-            out[*i].curriculum.difficulty = config.frontier.score(attempts);
         }
         if judged {
             self.judge(&valid, cast.judge, stream.child("judge"), &mut tab, &mut out)?;
         }
-        Ok((out, tab))
+        Ok((out, measured, tab))
     }
 
     /// The solver as judge. A reply that cannot be read is asked for again; then the score stays unknown.
@@ -442,12 +467,11 @@ impl<'a> SelfPlay<'a> {
         stages: &[Option<Stage<'_>>],
         solver: &dyn Answerer,
         sampling: &SamplingConfig,
-        n: usize,
+        which: Range<usize>,
         stream: Stream,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        let ask = |(i, task): &(usize, &Task)| (self.solver_prompt(task), samples(stream.child(*i), n));
-        let prompts: Vec<_> = tasks.iter().map(ask).collect();
+        let prompts = self.asked(tasks, which, stream);
         if self.config.turns.most == 1 {
             return solver.answer(&prompts, sampling, progress);
         }
@@ -456,6 +480,18 @@ impl<'a> SelfPlay<'a> {
         };
         let desk = Desk { turns: self.config.turns.most, reply: &reply, dictates: false };
         solver.converse(&prompts, &of_turns(sampling), &desk, progress)
+    }
+
+    /// The prompts of the attempts `which` at each task.
+    fn asked(
+        &self,
+        tasks: &[(usize, &Task)],
+        which: Range<usize>,
+        stream: Stream,
+    ) -> Vec<(Prompt, Vec<Stream>)> {
+        let ask =
+            |(i, task): &(usize, &Task)| (self.solver_prompt(task), samples(stream.child(*i), which.clone()));
+        tasks.iter().map(ask).collect()
     }
 
     /// What is asked of the solver, in every phase alike.
@@ -469,8 +505,8 @@ impl<'a> SelfPlay<'a> {
         let clock = Instant::now();
         let (generator, solver) = (state.generator.sampler(rows)?, state.solver.sampler(rows)?);
         let cast = self.trusted(Cast::new(&solver, self.outside), &solver, state);
-        let Some(Dataset { tasks, samples, mut report, mut cost, said, asked }) =
-            self.dataset(state, &generator, cast, observer)?
+        let Some(Dataset { tasks, drawn, samples, mut report, mut cost, said, asked }) =
+            self.dataset(state, &generator, cast, &solver, observer)?
         else {
             return Ok(());
         };
@@ -483,7 +519,7 @@ impl<'a> SelfPlay<'a> {
         let stream = self.root.child(iteration).child("dataset");
         let data = Some(lines(&tasks).map_err(|error| Error::Json { what: "tasks", source: error })?);
         let entry = Entry { data, ..self.entry(state, state.position, stream, cost, &tasks) };
-        state.tasks = tasks;
+        (state.tasks, state.drawn) = (tasks, drawn);
         self.tell(state, &Record::Dataset(report), &entry, observer)?;
         let entry = self.entry(state, state.position, stream, Cost::default(), &[]);
         self.tell(state, &Record::Samples { iteration, tasks: samples }, &entry, observer)?;
@@ -496,6 +532,7 @@ impl<'a> SelfPlay<'a> {
         state: &State,
         generator: &Sampler,
         cast: Cast<'_>,
+        solver: &Sampler,
         observer: &mut dyn Observer,
     ) -> Result<Option<Dataset>> {
         let (config, data, iteration) = (self.config, &self.config.dataset, state.position.iteration);
@@ -561,13 +598,22 @@ impl<'a> SelfPlay<'a> {
         let sampling = SamplingConfig { temperature: data.temperature, ..config.probe.sampling.clone() };
         let tasks: Vec<(usize, &Task)> = pool.candidates.iter().map(|c| &c.task).enumerate().collect();
         let stages: Vec<Option<Stage<'_>>> = pool.candidates.iter().map(|c| self.stage(c.seed)).collect();
-        let attempted = {
+        let (attempted, rollouts) = {
             let mut progress = |done: usize| {
                 observer.advance(done, "");
                 !observer.stopped()
             };
-            let stream = stream.child("attempts");
-            self.attempt(&tasks, &stages, cast.verifier, &sampling, data.samples, stream, &mut progress)?
+            let (which, stream) = (0..data.samples, stream.child("attempts"));
+            if 0 < data.reuse_within {
+                let prompts = self.asked(&tasks, which, stream);
+                let groups = solver.sample(&prompts, &sampling, &mut progress)?;
+                (Answers::of(&groups), groups.into_iter().map(|group| group.rollouts).collect())
+            } else {
+                let verifier = cast.verifier;
+                let answers =
+                    self.attempt(&tasks, &stages, verifier, &sampling, which, stream, &mut progress)?;
+                (answers, Vec::new())
+            }
         };
         if observer.stopped() {
             return Ok(None);
@@ -583,6 +629,8 @@ impl<'a> SelfPlay<'a> {
         let p_hat = histogram(pool.candidates.iter().map(|c| c.attempts), data.samples);
         let answers: HashMap<TaskId, Vec<Option<String>>> =
             pool.candidates.iter().map(|c| c.task.id()).zip(answers).collect();
+        let mut drawn: BTreeMap<TaskId, Vec<Rollout>> =
+            pool.candidates.iter().map(|c| c.task.id()).zip(rollouts).collect();
         pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
         let selection = data.selection();
         let mut failed = Ok(());
@@ -595,6 +643,8 @@ impl<'a> SelfPlay<'a> {
         });
         failed?;
         let tasks = pool.candidates;
+        let kept: BTreeSet<TaskId> = tasks.iter().map(|c| c.task.id()).collect();
+        drawn.retain(|id, _| kept.contains(id));
         let rates: Vec<f64> = tasks.iter().filter_map(|c| c.attempts.rate()).collect();
         let mut domains = BTreeMap::new();
         tasks.iter().for_each(|c| *domains.entry(c.spec.domain.clone()).or_default() += 1);
@@ -614,7 +664,7 @@ impl<'a> SelfPlay<'a> {
         };
         let samples = showcase(&tasks, &answers, &|seed| self.stage(seed));
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
-        Ok(Some(Dataset { tasks, samples, report, cost, said, asked }))
+        Ok(Some(Dataset { tasks, drawn, samples, report, cost, said, asked }))
     }
 
     /// Phase 3: tasks in their order, paid for format and accuracy.
@@ -645,6 +695,10 @@ impl<'a> SelfPlay<'a> {
         let clock = Instant::now();
         let stream = self.root.child(iteration).child("solver").child(step);
         let sampler = state.solver.sampler(config.rl.max_rows)?;
+        let mut drawn = std::mem::take(&mut state.drawn);
+        if config.dataset.reuse_within <= step * config.rl.epochs {
+            drawn.clear(); // By now the solver is another.
+        }
         let tasks = &state.tasks;
         let round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
             let stream = round_of(stream, round);
@@ -656,8 +710,14 @@ impl<'a> SelfPlay<'a> {
             };
             let chosen: Vec<&Candidate> = (0..rollout.prompts).map(which).map(|i| &tasks[i]).collect();
             let stages: Vec<Option<Stage<'_>>> = chosen.iter().map(|c| self.stage(c.seed)).collect();
-            let prompts = ask(&chosen, stream, rollout.group_size, |c| self.solver_prompt(&c.task));
-            let groups = match config.turns.most {
+            let known: Vec<Vec<Rollout>> =
+                chosen.iter().map(|c| take(&mut drawn, &c.task.id(), rollout.group_size)).collect();
+            let prompt = |(i, (candidate, known)): (usize, (&&Candidate, &Vec<Rollout>))| {
+                let wanted = samples(stream.child(i), known.len()..rollout.group_size);
+                (self.solver_prompt(&candidate.task), wanted)
+            };
+            let prompts: Vec<_> = chosen.iter().zip(&known).enumerate().map(prompt).collect();
+            let mut groups = match config.turns.most {
                 1 => sampler.sample(&prompts, &rollout.sampling, &mut |_| true)?,
                 turns => {
                     let reply = |i: usize, said: &[String]| {
@@ -667,6 +727,10 @@ impl<'a> SelfPlay<'a> {
                     sampler.converse(&prompts, &of_turns(&rollout.sampling), &desk, &mut |_| true)?
                 }
             };
+            let (fresh, reused) = (sampled(&groups), known.iter().map(Vec::len).sum());
+            for (group, known) in groups.iter_mut().zip(known) {
+                group.rollouts.splice(0..0, known);
+            }
             let (mut rewards, mut solved) = (Vec::new(), Vec::new());
             for ((group, Candidate { task, .. }), stage) in groups.iter().zip(&chosen).zip(&stages) {
                 for rollout in &group.rollouts {
@@ -675,10 +739,12 @@ impl<'a> SelfPlay<'a> {
                 }
             }
             let mut round = Round::new(groups, rewards, |r| r.get("accuracy"), &prompts[0].0);
+            (round.sampled_tokens, round.reused) = (fresh, reused);
             round.rates = solved;
             round.tasks = chosen.iter().map(|c| vec![c.task.id()]).collect();
             Ok(round)
         })?;
+        state.drawn = drawn;
         self.learn(state, Role::Solver, round, reference, &Place { steps, stream, clock }, observer)
     }
 }
@@ -695,11 +761,24 @@ fn ask<T>(
     n: usize,
     prompt: impl Fn(&T) -> Prompt,
 ) -> Vec<(Prompt, Vec<Stream>)> {
-    items.iter().enumerate().map(|(i, item)| (prompt(item), samples(stream.child(i), n))).collect()
+    items.iter().enumerate().map(|(i, item)| (prompt(item), samples(stream.child(i), 0..n))).collect()
+}
+
+/// At most `n` of the samples that measured a task; the others stay for another time.
+fn take(drawn: &mut BTreeMap<TaskId, Vec<Rollout>>, id: &TaskId, n: usize) -> Vec<Rollout> {
+    let Some(all) = drawn.get_mut(id) else { return Vec::new() };
+    let taken = all.drain(..n.min(all.len())).collect();
+    if all.is_empty() {
+        drawn.remove(id);
+    }
+    taken
 }
 
 /// Each completion with the item that its group answers.
-pub(crate) fn each_with<'b, T>(groups: &'b [Group], items: &'b [T]) -> impl Iterator<Item = (&'b Rollout, &'b T)> {
+pub(crate) fn each_with<'b, T>(
+    groups: &'b [Group],
+    items: &'b [T],
+) -> impl Iterator<Item = (&'b Rollout, &'b T)> {
     groups
         .iter()
         .zip(items)
@@ -729,6 +808,7 @@ pub(crate) struct Probed {
 /// What the candidates of one iteration have become.
 struct Dataset {
     tasks: Vec<Candidate>,
+    drawn: BTreeMap<TaskId, Vec<Rollout>>,
     samples: Vec<Sample>,
     report: DatasetReport,
     cost: Cost,
@@ -739,12 +819,16 @@ struct Dataset {
 }
 
 /// What became of the answers to a task. One that did not come is unknown.
-fn verdicts(task: &Task, answers: &[Option<String>], stage: Option<&Stage<'_>>) -> Vec<Option<Verdict>> {
+pub(crate) fn verdicts(
+    task: &Task,
+    answers: &[Option<String>],
+    stage: Option<&Stage<'_>>,
+) -> Vec<Option<Verdict>> {
     answers.iter().map(|text| text.as_ref().map(|text| judge_on(task, text, stage))).collect()
 }
 
 /// How many of the answers to a task solve it.
-fn solved(verdicts: &[Option<Verdict>]) -> Attempts {
+pub(crate) fn solved(verdicts: &[Option<Verdict>]) -> Attempts {
     verdicts.iter().map(|verdict| verdict.as_ref().map(|verdict| verdict.solved)).collect()
 }
 
@@ -800,10 +884,6 @@ fn showcase<'s>(
         Sample { place: at + 1, candidate, answers }
     };
     (0..n).map(sample).collect()
-}
-
-fn samples(stream: Stream, n: usize) -> Vec<Stream> {
-    (0..n).map(|sample| stream.child("sample").child(sample)).collect()
 }
 
 pub(crate) fn sampled(groups: &[Group]) -> usize {

@@ -3,14 +3,16 @@
 //! There is no random state in it. Every number is drawn from a stream that the run's seed and a position name, so a
 //! position is all that has to be kept of them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use toolr0_curriculum::Candidate;
+use toolr0_curriculum::{Candidate, Forecast};
 use toolr0_model::config::WeightDtype;
 use toolr0_model::weights::{Tensors, load_exactly, save_as, save_text};
 use toolr0_model::{Checkpoint, LoraConfig};
+use toolr0_tools::TaskId;
 
 use crate::alarm::Watch;
 use crate::config::RunConfig;
@@ -19,7 +21,7 @@ use crate::exam::ExamReport;
 use crate::ledger::digest;
 use crate::memory::Memory;
 use crate::optim::{AdamW, Moments};
-use crate::policy::{Agent, Role};
+use crate::policy::{Agent, Role, Rollout};
 
 /// The parts of an iteration that a run goes through in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -93,6 +95,10 @@ pub struct State {
     pub optimizer: AdamW,
     /// The tasks of the iteration at hand, in the order of training.
     pub tasks: Vec<Candidate>,
+    /// Samples that measured these tasks and were not trained on yet; only where a run uses them.
+    pub drawn: BTreeMap<TaskId, Vec<Rollout>>,
+    /// What success is forecast from; only where a run forecasts.
+    pub forecast: Option<Forecast>,
     /// The exam of the base and after each iteration.
     pub exams: Vec<ExamReport>,
     /// Records that were told so far: the lines of `metrics.jsonl` that belong to this state.
@@ -117,12 +123,15 @@ struct Saved {
     records: usize,
     watch: Watch,
     digests: [String; 2],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forecast: Option<Forecast>,
 }
 
 /// Of the files of a state; another number is refused.
 const FORMAT: u32 = 1;
 const STATE: &str = "state.json";
 const TASKS: &str = "tasks.jsonl";
+const ROLLOUTS: &str = "rollouts.jsonl";
 const MOMENTS: &str = "optimizer.safetensors";
 const ADAPTER: &str = "adapter";
 
@@ -140,6 +149,8 @@ impl State {
             solver,
             optimizer: AdamW::new(config.rl.adamw.clone()),
             tasks: Vec::new(),
+            drawn: BTreeMap::new(),
+            forecast: config.loss_prior().map(|_| Forecast::default()),
             exams: Vec::new(),
             records: 0,
             watch: Watch::default(),
@@ -158,6 +169,9 @@ impl State {
 
     /// Goes on to the next turn, which has an optimiser of its own.
     pub fn end_turn(&mut self, config: &RunConfig) {
+        if self.position.turn == Turn::Solver {
+            self.drawn.clear();
+        }
         if self.position.turn == Turn::Exam {
             self.tasks.clear();
             self.watch.end_iteration();
@@ -199,12 +213,19 @@ impl State {
             records: self.records,
             watch: self.watch.clone(),
             digests: self.digests.clone(),
+            forecast: self.forecast.clone(),
         };
         let path = dir.join(STATE);
         save_text(&path, &json(&saved, &path)?)?;
         let path = dir.join(TASKS);
         let lines: Vec<String> = self.tasks.iter().map(|task| json(task, &path)).collect::<Result<_>>()?;
         save_text(&path, &lines.concat())?;
+        if !self.drawn.is_empty() {
+            let path = dir.join(ROLLOUTS);
+            let lines: Vec<String> =
+                self.drawn.iter().map(|drawn| json(&drawn, &path)).collect::<Result<_>>()?;
+            save_text(&path, &lines.concat())?;
+        }
         self.memory.save(dir)
     }
 
@@ -232,6 +253,12 @@ impl State {
         };
         let task = |line: &str| serde_json::from_str(line).map_err(|error| damaged(TASKS, error.to_string()));
         let tasks = read(TASKS)?.lines().map(task).collect::<Result<_>>()?;
+        let rollouts =
+            |line: &str| serde_json::from_str(line).map_err(|error| damaged(ROLLOUTS, error.to_string()));
+        let drawn = match dir.join(ROLLOUTS).exists() {
+            true => read(ROLLOUTS)?.lines().map(rollouts).collect::<Result<_>>()?,
+            false => BTreeMap::new(),
+        };
         let learner = if saved.position.turn == Turn::Generator { &generator } else { &solver };
         let moments = match saved.updates {
             0 => Moments::new(),
@@ -247,6 +274,8 @@ impl State {
             solver,
             optimizer: AdamW::restored(config.rl.adamw.clone(), moments, saved.updates),
             tasks,
+            drawn,
+            forecast: saved.forecast,
             exams: saved.exams,
             records: saved.records,
             watch: saved.watch,

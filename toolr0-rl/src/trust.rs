@@ -105,7 +105,8 @@ impl SelfPlay<'_> {
             let sampling = &config.probe.sampling;
             let stream = stream.child("teacher");
             let stages = vec![None; tasks.len()];
-            let answers = self.attempt(&tasks, &stages, cast.verifier, sampling, 1, stream, &mut |_| true)?;
+            let answers =
+                self.attempt(&tasks, &stages, cast.verifier, sampling, 0..1, stream, &mut |_| true)?;
             let agrees = |(Trial { task, .. }, answers): (&Trial, &Vec<Option<String>>)| {
                 let text = answers.first()?.as_ref()?;
                 Some(f64::from(judge(task, text).solved))

@@ -1,7 +1,7 @@
 //! What is refused before a run begins: values out of their range, and options that would have no effect.
 
 use toolr0_curriculum::{Frontier, Shape};
-use toolr0_model::LoraConfig;
+use toolr0_model::{LoraConfig, SamplingConfig};
 use toolr0_reward::Profile;
 use toolr0_reward::reward::SolverConfig;
 
@@ -73,6 +73,7 @@ impl RunConfig {
         self.alarms.check()?;
         self.check_menu()?;
         self.check_drill()?;
+        self.check_frontier()?;
         self.check_steps()?;
         self.check_reward()?;
         self.check_unused()
@@ -128,6 +129,50 @@ impl RunConfig {
                 expected: "an estimator that compares the rewards of one step".into(),
                 got: "`rae`".into(),
             });
+        }
+        Ok(())
+    }
+
+    /// The posterior of a task's difficulty, and samples that are used twice.
+    fn check_frontier(&self) -> Result<()> {
+        let outside = |roles: &[EndpointRole]| {
+            self.endpoint.as_ref().is_some_and(|e| e.roles.iter().any(|role| roles.contains(role)))
+        };
+        if let Some(posterior) = &self.probe.posterior {
+            let count = |x: f64| (0.1..=100.0).contains(&x);
+            within("probe.posterior.alpha", posterior.alpha, count, "0.1 to 100")?;
+            within("probe.posterior.beta", posterior.beta, count, "0.1 to 100")?;
+            least("probe.posterior.batch", posterior.batch, 1)?;
+            share("probe.posterior.tolerance", posterior.tolerance)?;
+            let fits = |x: f64| (0.0..=self.frontier.low()).contains(&x);
+            within("probe.posterior.floor", posterior.floor, fits, "0 to frontier.low")?;
+            if let Some(prior) = &posterior.loss_prior {
+                let strength = "probe.posterior.loss_prior.strength";
+                within(strength, prior.strength, |x| (0.2..=100.0).contains(&x), "0.2 to 100")?;
+                let fits = |x: f64| 0.0 < x && x <= 1.0;
+                within("probe.posterior.loss_prior.memory", prior.memory, fits, "more than 0 to 1")?;
+                if outside(&[EndpointRole::Solver]) {
+                    let user = "a run whose solver answers from outside: nobody tells its log-probabilities";
+                    let option = "probe.posterior.loss_prior";
+                    return Err(Error::UnusedOption { option, user: user.to_owned() });
+                }
+            }
+        }
+        if 0 < self.dataset.reuse_within {
+            let measured =
+                SamplingConfig { temperature: self.dataset.temperature, ..self.probe.sampling.clone() };
+            if measured != self.solver.sampling {
+                return Err(Error::Config {
+                    option: "dataset.reuse_within",
+                    expected: "0 unless dataset.temperature and probe.sampling draw as solver.sampling does"
+                        .into(),
+                    got: self.dataset.reuse_within.to_string(),
+                });
+            }
+            if outside(&[EndpointRole::Solver, EndpointRole::Teacher]) {
+                let user = "a run whose tasks are measured from outside: such samples are nobody's rollouts";
+                return Err(Error::UnusedOption { option: "dataset.reuse_within", user: user.to_owned() });
+            }
         }
         Ok(())
     }

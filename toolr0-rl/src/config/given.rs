@@ -58,6 +58,9 @@ impl RunConfig {
         if 1 < self.turns.most && self.endpoint.is_some() {
             return unused("turns.most", "a run with `endpoint`, which answers in one turn,");
         }
+        if 1 < self.turns.most && 0 < self.dataset.reuse_within {
+            return unused("dataset.reuse_within", "a run with several turns, whose samples hold results,");
+        }
         if self.turns.most == 1 && self.turns.result_chars != TurnsConfig::default().result_chars {
             return unused("turns.result_chars", "turns.most 1");
         }
@@ -98,6 +101,7 @@ mod tests {
         );
         refused(|c| c.abstention = Some(Default::default()), &["abstention", "menu `given`"]);
         refused(|c| c.reward.profile = toolr0_reward::Profile::Release, &["reward.profile"]);
+        refused(|c| c.dataset.reuse_within = 2, &["dataset.reuse_within", "turns"]);
         refused(|c| c.turns.most = 0, &["turns.most"]);
         refused(|c| c.turns.result_chars = 0, &["turns.result_chars"]);
         refused(

@@ -4,6 +4,7 @@ mod advantage;
 mod conversation;
 mod corrections;
 mod cuda;
+mod frontier;
 mod given;
 mod gradients;
 mod grpo_loss;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
+use toolr0_curriculum::{LossPriorConfig, PosteriorConfig};
 use toolr0_model::{Checkpoint, LoraConfig};
 use toolr0_rl::alarm::{Action, Alarm};
 use toolr0_rl::checkpoint::{self, Store};
@@ -105,6 +106,17 @@ fn adapters_go_on_too() {
     config.rl.epochs = 2;
     config.checkpoint.every = 2;
     check_every_checkpoint(&config, 1 + 2 * 5);
+}
+
+#[test]
+fn forecasts_and_samples_to_be_trained_on_go_on_too() {
+    let mut config = saved();
+    config.probe.sampling = config.solver.sampling.clone();
+    config.dataset.temperature = 1.0;
+    config.dataset.reuse_within = 2;
+    let loss_prior = Some(LossPriorConfig { after: 1, ..LossPriorConfig::default() });
+    config.probe.posterior = Some(PosteriorConfig { loss_prior, ..PosteriorConfig::default() });
+    check_every_checkpoint(&config, 1 + 2 * 7);
 }
 
 #[test]

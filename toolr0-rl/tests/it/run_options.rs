@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use toolr0_curriculum::{Attempts, Candidate, select, verify};
+use toolr0_curriculum::{Attempts, Candidate, LossPriorConfig, PosteriorConfig, select, verify};
 use toolr0_model::rng::Stream;
 use toolr0_reward::reward::{Curriculum, RewardConfig};
 use toolr0_reward::wire;
@@ -142,6 +142,23 @@ fn probe_rows() -> Vec<Row> {
         row(Shown::Run, "probe.sampling.temperature", json!(3.0)),
     ];
     rows.extend(sampling_rows("probe.sampling", &hot));
+    let posterior = |key: &str, base, value| {
+        row(Shown::Run, format!("probe.posterior.{key}"), value).after("probe.posterior", base)
+    };
+    rows.push(posterior("alpha", json!({}), json!(3.0)));
+    rows.push(posterior("beta", json!({}), json!(3.0)));
+    // After four probes little is known of a task; after sixteen it is.
+    let many = ("probe.samples", json!(16));
+    rows.push(posterior("batch", json!({}), json!(1)).after(many.0, many.1.clone()));
+    rows.push(posterior("tolerance", json!({ "batch": 1 }), json!(0.0)).after(many.0, many.1));
+    rows.push(posterior("floor", json!({}), json!(0.25)));
+    let forecast = |key: &str, after: usize, value| {
+        let base = json!({ "loss_prior": { "after": after } });
+        posterior(&format!("loss_prior.{key}"), base, value).after("selfplay.generator_steps", json!(4))
+    };
+    rows.push(forecast("strength", 0, json!(20.0)));
+    rows.push(forecast("after", 48, json!(0)));
+    rows.push(forecast("memory", 0, json!(0.2)));
     // Judged by a model that writes no numbers: how many tokens it takes is what there is to see.
     let judged = ("reward.generator.curriculum_weights.semantic", json!(0.5));
     let long = ("probe.judge_sampling.max_new_tokens", json!(4));
@@ -169,6 +186,7 @@ fn dataset_rows() -> Vec<Row> {
         many(row(Shown::Run, "dataset.temperature", json!(3.0))),
         row(Shown::Run, "dataset.agreement", json!(1.0)),
         many(row(Shown::Run, "dataset.tasks", json!(1))),
+        many(row(Shown::Run, "dataset.reuse_within", json!(2))).after("dataset.temperature", json!(1.0)),
         row(Shown::Dataset, "dataset.agree", json!("each_call")).after("dataset.agreement", json!(0.5)),
         row(Shown::Dataset, "dataset.bands.hard_below", json!(0.1)),
         row(Shown::Dataset, "dataset.bands.easy_above", json!(0.5)),
@@ -248,13 +266,15 @@ fn switch_rows() -> Vec<Row> {
 
 #[test]
 fn every_key_has_a_row() {
-    let switched = RunConfig {
+    let mut switched = RunConfig {
         novelty: Some(Default::default()),
         steering: Some(Default::default()),
         abstention: Some(Default::default()),
         trust: Some(Default::default()),
         ..RunConfig::default()
     };
+    let loss_prior = Some(LossPriorConfig::default());
+    switched.probe.posterior = Some(PosteriorConfig { loss_prior, ..PosteriorConfig::default() });
     let mut whole = serde_json::to_value(switched).unwrap();
     let sections = whole.as_object_mut().unwrap();
     sections.remove("rl"); // `options` has these

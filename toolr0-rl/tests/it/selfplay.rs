@@ -99,6 +99,7 @@ pub(crate) fn config() -> RunConfig {
             sampling: sampling(0.7, 6),
             judge_sampling: sampling(1.0, 1),
             judge_tries: 2,
+            ..ProbeConfig::default()
         },
         dataset: DatasetConfig {
             candidates: 24,
