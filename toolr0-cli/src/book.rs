@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::args::{Cli, Command};
-use crate::commands::selfplay::sets;
+use crate::commands::selfplay::given_sets;
 use crate::config::{read, resolve};
 use crate::sweep;
 
@@ -104,7 +104,8 @@ fn check_toolr0(place: &str, words: &[String]) {
             name
         };
         let (source, text) = read(&name).unwrap_or_else(|error| panic!("{place}: {error:#}"));
-        resolve(&source, &text, &sets(args), args.seed).unwrap_or_else(|error| panic!("{place}: {error:#}"));
+        let sets = [&args.set[..], &given_sets(args)].concat();
+        resolve(&source, &text, &sets, args.seed).unwrap_or_else(|error| panic!("{place}: {error:#}"));
     }
     if let Command::Ablate(args) = &cli.command
         && args.sweep.starts_with("benchmarks")

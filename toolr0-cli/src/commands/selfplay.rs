@@ -305,16 +305,20 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What `--tools` sets.
+pub(crate) fn given_sets(args: &Selfplay) -> Vec<String> {
+    let of = |tools: &String| ["menu=given".to_owned(), format!("tools={}", json!(tools))];
+    args.tools.iter().flat_map(of).collect()
+}
+
 /// The flags that are keys of the configuration as well, behind those of `--set`.
-pub(crate) fn sets(args: &Selfplay) -> Vec<String> {
+fn sets(args: &Selfplay) -> Vec<String> {
     let mut sets = args.set.clone();
     sets.extend(args.endpoint.sets("endpoint."));
     if !args.endpoint_roles.is_empty() {
         sets.push(format!("endpoint.roles={}", json!(args.endpoint_roles)));
     }
-    if let Some(tools) = &args.tools {
-        sets.extend(["menu=given".to_owned(), format!("tools={}", json!(tools))]);
-    }
+    sets.extend(given_sets(args));
     if !args.guard.is_empty() {
         sets.push(format!("dataset.guard={}", json!(args.guard)));
     }
