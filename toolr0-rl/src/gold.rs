@@ -32,7 +32,8 @@ pub fn gold_logprobs(sampler: &Sampler, tasks: &[&Task], style: Style) -> Result
             let (text, labels) = labelled(&task.gold);
             let tokens = sampler.tokenizer().encode(&text)?;
             parts.push(parts_of(sampler, &tokens, &labels)?);
-            let rollout = Rollout { logprobs: Vec::new(), finish: Finish::Eos, text, tokens, quoted: Vec::new() };
+            let rollout =
+                Rollout { logprobs: Vec::new(), finish: Finish::Eos, text, tokens, quoted: Vec::new() };
             groups.push(Group { prompt, rollouts: vec![rollout] });
         }
         let all = logprobs(sampler.model(), &groups.iter().collect::<Vec<_>>(), 1.0)?;

@@ -98,7 +98,8 @@ fn a_gold_answer_is_as_likely_as_its_parts() {
     let prompt = wire::solver::prompt(&tasks[0].question, &tasks[0].tools, Style::Compact);
     let tokens = sampler.tokenizer().encode(&text).unwrap();
     assert_eq!(tokens.len(), text.len());
-    let rollout = Rollout { tokens, logprobs: Vec::new(), finish: Finish::Eos, text: text.clone() };
+    let rollout =
+        Rollout { tokens, logprobs: Vec::new(), finish: Finish::Eos, text: text.clone(), quoted: Vec::new() };
     let group = Group { prompt: sampler.encode(&prompt).unwrap(), rollouts: vec![rollout] };
     let each = toolr0_rl::update::logprobs(sampler.model(), &[&group], 1.0).unwrap();
     for (part, want) in ["\"book_table\"", "\"city\"", "\"Oslo\""].into_iter().zip(got[0]) {
