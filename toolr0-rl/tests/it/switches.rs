@@ -21,7 +21,8 @@ fn run(config: &RunConfig) -> (Log, Vec<Candidate>) {
 }
 
 fn dataset(log: &Log) -> &DatasetReport {
-    let found = log.records.iter().find_map(|r| if let Record::Dataset(data) = r { Some(data) } else { None });
+    let found =
+        log.records.iter().find_map(|r| if let Record::Dataset(data) = r { Some(data) } else { None });
     found.expect("every run of these tests has one")
 }
 
@@ -33,7 +34,10 @@ fn every_run_tells_what_repeats_and_why_answers_fail() {
     assert_eq!((first.known, first.asked_before), (0, 0.0), "nothing was said before");
     assert!(0 < second.known && 0.0 < second.asked_before, "the model knows three tasks: {second:?}");
     assert!(0.0 < first.self_overlap && first.distinct_2 < 1.0, "{first:?}");
-    assert!(first.coverage.gap < 1e-9 && first.coverage.covered == 1.0, "all is as it was asked for: {first:?}");
+    assert!(
+        first.coverage.gap < 1e-9 && first.coverage.covered == 1.0,
+        "all is as it was asked for: {first:?}"
+    );
     let errors = steps[0].errors.as_ref().unwrap();
     assert!(0 < errors.failed && errors.failed <= errors.answers && !errors.causes.is_empty(), "{errors:?}");
     assert_eq!(errors.domains.keys().collect::<Vec<_>>(), ["food_ordering"]);
@@ -62,12 +66,19 @@ fn a_solver_is_asked_to_call_nothing() {
     config.reward.solver.needless = 0.5;
     let (log, kept) = run(&config);
     assert_eq!(dataset(&log).abstentions, kept.len());
-    assert!(!kept.is_empty() && kept.iter().all(|c| c.task.gold.is_empty() && c.task.tools.len() == 1), "{kept:?}");
+    assert!(
+        !kept.is_empty() && kept.iter().all(|c| c.task.gold.is_empty() && c.task.tools.len() == 1),
+        "{kept:?}"
+    );
     assert!(kept.iter().all(|c| c.spec.n_calls == 0 && c.weakest_call == c.attempts), "{kept:?}");
     let causes = &dataset(&log).errors.as_ref().unwrap().causes;
     assert!(causes["should_abstain"] > 0.0, "{causes:?}");
     let solver = log.steps().into_iter().rfind(|step| step.role == "solver").unwrap();
-    assert!(solver.reward_terms["accuracy"] < 0.0, "every call is needless, and costs: {:?}", solver.reward_terms);
+    assert!(
+        solver.reward_terms["accuracy"] < 0.0,
+        "every call is needless, and costs: {:?}",
+        solver.reward_terms
+    );
 }
 
 #[test]
@@ -79,12 +90,16 @@ fn a_judge_who_writes_no_numbers_is_not_asked() {
     assert!(0 < unscorable(&log), "what the judge says is unknown");
     config.trust = Some(TrustConfig::default());
     let (log, _) = run(&config);
-    let trust = log.records.iter().find_map(|r| if let Record::Trust { report, .. } = r { Some(report) } else { None });
+    let trust = log
+        .records
+        .iter()
+        .find_map(|r| if let Record::Trust { report, .. } = r { Some(report) } else { None });
     let judge = trust.unwrap().judge.as_ref().unwrap();
     assert_eq!((judge.trust.asked, judge.trust.answered, judge.trusted), (56, 0, false));
     assert!(trust.unwrap().warnings()[0].contains("judge is not trusted"), "{:?}", trust.unwrap().warnings());
     assert_eq!(unscorable(&log), 0, "without the judge, difficulty alone decides");
-    let asked: Vec<usize> = log.entries.iter().map(|entry| entry.cost.judge_calls).filter(|n| 0 < *n).collect();
+    let asked: Vec<usize> =
+        log.entries.iter().map(|entry| entry.cost.judge_calls).filter(|n| 0 < *n).collect();
     assert_eq!(asked, [2 * 56], "tried twice, and never asked");
 }
 
