@@ -95,12 +95,14 @@ fn a_judge_who_writes_no_numbers_is_not_asked() {
         .iter()
         .find_map(|r| if let Record::Trust { report, .. } = r { Some(report) } else { None });
     let judge = trust.unwrap().judge.as_ref().unwrap();
-    assert_eq!((judge.trust.asked, judge.trust.answered, judge.trusted), (56, 0, false));
+    // It writes one byte at random, which is a number now and then.
+    assert!(judge.trust.asked == 56 && judge.trust.answered < 28 && !judge.trusted, "{judge:?}");
+    assert_eq!(judge.trust.agreement, None, "of so few verdicts nothing is known");
     assert!(trust.unwrap().warnings()[0].contains("judge is not trusted"), "{:?}", trust.unwrap().warnings());
     assert_eq!(unscorable(&log), 0, "without the judge, difficulty alone decides");
     let asked: Vec<usize> =
         log.entries.iter().map(|entry| entry.cost.judge_calls).filter(|n| 0 < *n).collect();
-    assert_eq!(asked, [2 * 56], "tried twice, and never asked");
+    assert!(asked.len() == 1 && (57..=2 * 56).contains(&asked[0]), "tried twice, and never asked: {asked:?}");
 }
 
 #[test]
