@@ -157,7 +157,7 @@ mod tests {
         };
         vec![
             Record::Step(Box::new(step)),
-            Record::Dataset(dataset),
+            Record::Dataset(Box::new(dataset)),
             Record::Samples { iteration: 1, tasks: vec![Sample { place: 1, candidate, answers }] },
             Record::Exam { iteration: 1, report: exam },
             Record::Alarm(alarm),

@@ -30,6 +30,9 @@ pub struct ProbingReport {
     pub forecast: Option<Calibration>,
 }
 
+/// The answers to one task; `None` where one did not come.
+type Said = Vec<Option<String>>;
+
 /// What was measured of a task in batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measured {
@@ -100,11 +103,11 @@ impl SelfPlay<'_> {
         prober: &dyn Answerer,
         stream: Stream,
         tab: &mut Tab,
-    ) -> Result<(Vec<Measured>, Vec<Vec<Option<String>>>)> {
+    ) -> Result<(Vec<Measured>, Vec<Said>)> {
         let probe = &self.config.probe;
         let worth = |at: usize, attempts| settings.worth(priors[at].given(attempts), &self.config.frontier);
         let mut known = vec![Attempts::default(); tasks.len()];
-        let mut said: Vec<Vec<Option<String>>> = vec![Vec::new(); tasks.len()];
+        let mut said: Vec<Said> = vec![Vec::new(); tasks.len()];
         let mut open: Vec<usize> = (0..tasks.len()).collect();
         let mut asked = 0;
         while !open.is_empty() && asked < probe.samples {

@@ -74,7 +74,7 @@ pub enum Record {
     /// One update.
     Step(Box<StepReport>),
     /// One dataset.
-    Dataset(DatasetReport),
+    Dataset(Box<DatasetReport>),
     /// Some of its tasks with the solver's answers.
     Samples {
         /// Iteration.

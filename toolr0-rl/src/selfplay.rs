@@ -520,7 +520,7 @@ impl<'a> SelfPlay<'a> {
         let data = Some(lines(&tasks).map_err(|error| Error::Json { what: "tasks", source: error })?);
         let entry = Entry { data, ..self.entry(state, state.position, stream, cost, &tasks) };
         (state.tasks, state.drawn) = (tasks, drawn);
-        self.tell(state, &Record::Dataset(report), &entry, observer)?;
+        self.tell(state, &Record::Dataset(Box::new(report)), &entry, observer)?;
         let entry = self.entry(state, state.position, stream, Cost::default(), &[]);
         self.tell(state, &Record::Samples { iteration, tasks: samples }, &entry, observer)?;
         self.settle(state, Ok(raised), observer)

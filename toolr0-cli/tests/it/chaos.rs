@@ -222,6 +222,6 @@ fn a_judge_that_talks_nonsense_gives_no_score() {
     assert!(output.status.success(), "{}", stderr(&output));
     let records = lines(&home.path().join("r/metrics.jsonl"));
     let step = records.iter().find(|record| record["role"] == "generator").unwrap();
-    assert!(0 < judge.asked().len(), "nobody asked the judge");
+    assert!(!judge.asked().is_empty(), "nobody asked the judge");
     assert!(0 < step["unscorable"].as_u64().unwrap(), "{step}");
 }
