@@ -236,7 +236,7 @@ fn switch_rows() -> Vec<Row> {
             .after("spec.domains", json!({ "food_ordering": 1.0, "travel": 1.0 }))
             .after("dataset.candidates", json!(24)),
         run("abstention.share", json!(1.0)),
-        run("abstention.withdrawn", json!(1.0)).after("abstention.share", json!(0.0)),
+        run("abstention.withdrawn", json!(1.0)).after("abstention.share", json!(1e-6)),
     ];
     rows.extend(["agreement", "canary", "bias"].map(|key| judged(run(&format!("trust.{key}"), json!(0.5)))));
     rows
