@@ -229,7 +229,10 @@ fn switch_rows() -> Vec<Row> {
     };
     let mut rows = vec![
         run("novelty.penalty", json!(0.5)),
-        run("novelty.alike", json!(0.05)).after("novelty.penalty", json!(0.5)),
+        // Enough that tasks of several kinds meet in one batch.
+        run("novelty.alike", json!(0.05))
+            .after("novelty.penalty", json!(0.5))
+            .after("generator.prompts", json!(8)),
         // What is bent shows only after an iteration, in more than one domain.
         run("steering.floor", json!(0.1))
             .after("selfplay", json!({ "iterations": 2, "generator_steps": 1, "solver_steps": 2 }))
