@@ -251,14 +251,17 @@ fn switch_rows() -> Vec<Row> {
     };
     let mut rows = vec![
         run("novelty.penalty", json!(0.5)),
-        run("novelty.alike", json!(0.05)).after("novelty.penalty", json!(0.5)),
+        // Enough that tasks of several kinds meet in one batch.
+        run("novelty.alike", json!(0.05))
+            .after("novelty.penalty", json!(0.5))
+            .after("generator.prompts", json!(8)),
         // What is bent shows only after an iteration, in more than one domain.
         run("steering.floor", json!(0.1))
             .after("selfplay", json!({ "iterations": 2, "generator_steps": 1, "solver_steps": 2 }))
             .after("spec.domains", json!({ "food_ordering": 1.0, "travel": 1.0 }))
             .after("dataset.candidates", json!(24)),
         run("abstention.share", json!(1.0)),
-        run("abstention.withdrawn", json!(1.0)).after("abstention.share", json!(0.0)),
+        run("abstention.withdrawn", json!(1.0)).after("abstention.share", json!(1e-6)),
     ];
     rows.extend(["agreement", "canary", "bias"].map(|key| judged(run(&format!("trust.{key}"), json!(0.5)))));
     rows

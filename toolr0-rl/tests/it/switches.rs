@@ -118,3 +118,17 @@ fn specs_are_bent_once_something_is_known() {
     assert!(steps[..2].iter().all(|steering| steering.known == 0.0 && steering.gap == 0.0), "{steps:?}");
     assert!(steps[3].known > 0.0 && steps[3].domains.values().all(|share| *share >= 0.2 * 0.5), "{steps:?}");
 }
+
+#[test]
+fn what_counts_as_a_repetition_is_a_matter_of_the_threshold() {
+    let mean = |alike| {
+        let mut config = config();
+        config.novelty = Some(NoveltyConfig { penalty: 0.5, alike });
+        let (log, _) = run(&config);
+        let terms = log.steps().into_iter().filter_map(|step| step.reward_terms.get("novelty").copied());
+        terms.take(1).sum::<f64>()
+    };
+    // All three menus have one of their two tools in common.
+    let (strict, lax) = (mean(0.7), mean(0.05));
+    assert!(lax < strict && strict < 0.0, "{lax} {strict}");
+}
