@@ -97,7 +97,7 @@ impl Row {
 
     /// Goes on behind a stop string with what somebody else says; `false` if it leaves no room for a token of its own.
     fn tell(&mut self, told: Vec<u32>) -> bool {
-        let room = self.config.max_new_tokens.saturating_sub(self.done.tokens.len());
+        let room = self.budget.saturating_sub(self.done.tokens.len());
         let fits = !told.is_empty() && told.len() < room;
         if fits {
             self.told = told.into();

@@ -48,13 +48,12 @@ pub fn answer_turns(
 pub(crate) struct Spans(HashMap<(usize, usize), Vec<Range<usize>>>);
 
 impl Spans {
-    /// What is said to a sample that came to a stop string after `tokens`: nothing, if its turns are spent or if it would not
-    /// fit into `most` tokens together with one of its own. Such a result is rolled back: nobody has said it.
+    /// What is said to a sample that came to a stop string after `tokens`; nothing, if its turns are spent. If there is no
+    /// room for it the sampler ends there, and [`Spans::take`] rolls it back: nobody has said it.
     pub(crate) fn tell(
         &mut self,
         (request, sample): (usize, usize),
         tokens: &[u32],
-        most: usize,
         desk: &Desk<'_>,
         tokenizer: &Tokenizer,
     ) -> Result<Option<Vec<u32>>> {
@@ -65,19 +64,16 @@ impl Spans {
         let turns = turns(tokens, quoted, tokenizer)?;
         let Some(text) = (desk.reply)(request, &turns) else { return Ok(None) };
         let told = tokenizer.encode(&text)?;
-        let end = tokens.len() + told.len();
-        if told.is_empty() || most <= end {
-            return Ok(None);
-        }
-        quoted.push(tokens.len()..end);
+        quoted.push(tokens.len()..tokens.len() + told.len());
         Ok(Some(told))
     }
 
     /// The tokens of a sample that are not its own.
     pub(crate) fn take(&mut self, request: usize, sample: usize, len: usize) -> Vec<Range<usize>> {
         let spans = self.0.remove(&(request, sample)).unwrap_or_default();
-        // Sampling that was stopped may have left the last one unsaid.
-        spans.into_iter().map(|span| span.start.min(len)..span.end.min(len)).collect()
+        // The last one may have been left unsaid: it did not fit, or sampling was stopped.
+        let said = spans.into_iter().map(|span| span.start.min(len)..span.end.min(len));
+        said.filter(|span| !span.is_empty()).collect()
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use toolr0_curriculum::GoldLogprobs;
 use toolr0_model::Finish;
 use toolr0_model::tokenizer::Incremental;
-use toolr0_reward::{Style, wire};
-use toolr0_tools::{Task, ToolCall};
+use toolr0_reward::wire;
+use toolr0_tools::{Prompt, Task, ToolCall};
 
 use crate::error::Result;
 use crate::policy::{Group, Rollout, Sampler};
@@ -15,7 +15,7 @@ use crate::update::logprobs;
 /// The gold answers computed together.
 const TOGETHER: usize = 8;
 
-/// The log-probability of each task's gold answer, summed over tool names, argument names and values, nats.
+/// The log-probability of each task's gold answer to the prompt that the solver gets, summed over tool names, argument names and values, nats.
 ///
 /// The thought before the calls is empty: what a solver would think is not known without sampling it. The log-probabilities
 /// are therefore features of a forecast, not the chance of an answer.
@@ -23,12 +23,12 @@ const TOGETHER: usize = 8;
 /// # Errors
 ///
 /// If the model's arithmetic fails.
-pub fn gold_logprobs(sampler: &Sampler, tasks: &[&Task], style: Style) -> Result<Vec<GoldLogprobs>> {
+pub fn gold_logprobs(sampler: &Sampler, tasks: &[(Prompt, &Task)]) -> Result<Vec<GoldLogprobs>> {
     let mut out = Vec::with_capacity(tasks.len());
     for tasks in tasks.chunks(TOGETHER) {
         let (mut groups, mut parts) = (Vec::new(), Vec::new());
-        for task in tasks {
-            let prompt = sampler.encode(&wire::solver::prompt(&task.question, &task.tools, style))?;
+        for (prompt, task) in tasks {
+            let prompt = sampler.encode(prompt)?;
             let (text, labels) = labelled(&task.gold);
             let tokens = sampler.tokenizer().encode(&text)?;
             parts.push(parts_of(sampler, &tokens, &labels)?);

@@ -3,6 +3,7 @@
 //! Read in this order:
 //!
 //! - [`selfplay`]: the turns, and the one walk that both roles take;
+//! - `dataset`: how candidates become the tasks that the solver trains on;
 //! - `assignment`: what one prompt of the generator asks for, with tools that are invented or given;
 //! - [`record`]: what a run tells while it goes on; [`ledger`]: who taught what to whom, at what cost;
 //! - [`state`], [`checkpoint`]: where a run stands, and how that is kept whole on disk;
@@ -28,6 +29,7 @@ mod boundary;
 pub mod checkpoint;
 pub mod config;
 pub mod conversation;
+mod dataset;
 pub mod error;
 pub mod exam;
 pub mod gold;

@@ -149,10 +149,10 @@ impl Sampler {
         };
         let requests: Vec<Request> = prompts.iter().map(encode).collect::<Result<_>>()?;
         let mut spans = Spans::default();
-        let (model, tokenizer, most) = (&self.model, &*self.tokenizer, config.max_new_tokens);
+        let (model, tokenizer) = (&self.model, &*self.tokenizer);
         let mut failed = None;
         let mut reply = |request: usize, sample: usize, tokens: &[u32]| {
-            let told = spans.tell((request, sample), tokens, most, desk, tokenizer);
+            let told = spans.tell((request, sample), tokens, desk, tokenizer);
             Ok(told.unwrap_or_else(|error| {
                 failed = Some(error);
                 None

@@ -86,8 +86,8 @@ impl SelfPlay<'_> {
         tasks: &[(usize, &Task)],
         solver: &Sampler,
     ) -> Result<Vec<(GoldLogprobs, f64)>> {
-        let tasks: Vec<&Task> = tasks.iter().map(|(_, task)| *task).collect();
-        let gold = gold_logprobs(solver, &tasks, self.config.style)?;
+        let asked: Vec<_> = tasks.iter().map(|(_, task)| (self.solver_prompt(task), *task)).collect();
+        let gold = gold_logprobs(solver, &asked)?;
         Ok(gold.into_iter().map(|gold| (gold, forecast.rate(gold))).collect())
     }
 

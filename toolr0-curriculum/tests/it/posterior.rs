@@ -2,11 +2,10 @@
 
 use toolr0_curriculum::PosteriorConfig;
 
-#[allow(dead_code, reason = "its table and figure are for people")]
-#[path = "../../examples/posterior.rs"]
-mod example;
+#[path = "../../examples/posterior/simulation.rs"]
+mod simulation;
 
-use example::{Rule, simulate, spread};
+use simulation::{Rule, simulate, spread};
 
 #[test]
 fn the_spread_explains_what_was_counted() {

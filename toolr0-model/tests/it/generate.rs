@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use toolr0_model::config::{Architecture, Llama3Scaling, WeightDtype};
-use toolr0_model::generate::Batching;
+use toolr0_model::generate::{Batching, converse};
 use toolr0_model::kernels::attention::Packing;
 use toolr0_model::kernels::math;
 use toolr0_model::rng::{Stream, uniform_f64};
@@ -266,6 +266,32 @@ fn a_completion_ends_where_the_models_context_does() {
             assert!(sample.tokens.len() <= room, "{room}: {sample:?}");
         }
     }
+}
+
+#[test]
+fn what_others_say_counts_in_the_models_context() {
+    let (model, tokenizer) = (model(Architecture::Qwen2).frozen().unwrap(), crate::tokenizer::small());
+    let stop = (33..127_u8).map(|letter| char::from(letter).to_string()).collect();
+    let config = SamplingConfig { stop, ..sampling(64) };
+    let mut said = 0;
+    let mut reply = |_: usize, _: usize, _: &[u32]| {
+        said += 1;
+        Ok(Some(vec![5; 4]))
+    };
+    // 16 of 256 positions are left.
+    let requests = [Request { prompt: text(9, 240), streams: streams(0, 32) }];
+    let done = converse(
+        &model,
+        &tokenizer,
+        &[261],
+        &requests,
+        &config,
+        Batching::default(),
+        &mut reply,
+        &mut |_| true,
+    );
+    let longest = done.unwrap()[0].iter().map(|c| c.tokens.len()).max().unwrap();
+    assert!(0 < said && 4 < longest && longest <= 16, "{said} replies, {longest} tokens");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use toolr0_rl::loss::{Advantages, GrpoConfig, LossInput, Window, grpo_loss};
 use toolr0_rl::selfplay::{Record, StepReport};
 use toolr0_rl::state::Turn;
 use toolr0_rl::{Agent, Group, Role, Rollout, RunConfig, Sampler, SelfPlay};
+use toolr0_tools::Task;
 
 use crate::selfplay::{Log, base, bits, config, rl, tasks, trace};
 
@@ -85,17 +86,18 @@ fn forecasts_are_made_before_the_probes_that_judge_them() {
 fn a_gold_answer_is_as_likely_as_its_parts() {
     let (base, tasks) = (base(Checkpoint::chatml()), tasks());
     let sampler = Sampler::new(&base, 4).unwrap();
-    let all: Vec<_> = tasks.iter().collect();
-    let got = gold_logprobs(&sampler, &all, Style::Compact).unwrap();
+    let ask = |task: &Task| wire::solver::prompt(&task.question, &task.tools, Style::Compact);
+    let all: Vec<_> = tasks.iter().map(|task| (ask(task), task)).collect();
+    let got = gold_logprobs(&sampler, &all).unwrap();
     assert_eq!(got.len(), 3);
     for (task, got) in tasks.iter().zip(&got) {
-        let alone = gold_logprobs(&sampler, &[task], Style::Compact).unwrap();
+        let alone = gold_logprobs(&sampler, &[(ask(task), task)]).unwrap();
         assert_eq!(alone[0], *got, "it does not depend on who is computed beside it");
         assert!(got.iter().all(|part| *part < 0.0 && part.is_finite()), "{got:?}");
     }
     // A token of this model is a byte, so a part's tokens are where its text is.
     let text = wire::solver::write("", &tasks[0].gold);
-    let prompt = wire::solver::prompt(&tasks[0].question, &tasks[0].tools, Style::Compact);
+    let prompt = ask(&tasks[0]);
     let tokens = sampler.tokenizer().encode(&text).unwrap();
     assert_eq!(tokens.len(), text.len());
     let rollout =
@@ -109,7 +111,7 @@ fn a_gold_answer_is_as_likely_as_its_parts() {
     }
     let mut wrong = tasks[0].clone();
     wrong.gold[0].arguments["city"] = "Oslo, or some other town that has tables".into();
-    let worse = gold_logprobs(&sampler, &[&wrong], Style::Compact).unwrap();
+    let worse = gold_logprobs(&sampler, &[(ask(&wrong), &wrong)]).unwrap();
     assert!(worse[0][2] < got[0][2] && worse[0][0] == got[0][0], "{worse:?}");
 }
 
@@ -167,7 +169,7 @@ fn samples_drawn_elsewhere_are_refused() {
 /// Four completions of each task's prompt; samples `from..to` of them alone.
 fn drawn(sampler: &Sampler, which: std::ops::Range<usize>) -> Vec<Group> {
     let stream = Stream::root(5);
-    let ask = |(i, task): (usize, &toolr0_tools::Task)| {
+    let ask = |(i, task): (usize, &Task)| {
         let prompt = wire::solver::prompt(&task.question, &task.tools, Style::Compact);
         (prompt, which.clone().map(|k| stream.child(i).child("sample").child(k)).collect())
     };
