@@ -1,6 +1,7 @@
 //! Preloaded into the program by the tests of chaos: a wall clock that jumps, and a disk that takes its time.
 //!
-//! `FAULTS_CLOCK=1` lets each look at the wall clock be years away from the one before. `FAULTS_DISK=MS` lets every
+//! `FAULTS_CLOCK=SECONDS` lets the wall clock jump by years around that time since 1970 at each look, and stand still
+//! between: what a run sees of it is the same whenever the test is made. `FAULTS_DISK=MS` lets every
 //! sync and every new name take so long, and every write a hundredth of it. `FAULTS_COUNT=FILE` is told how many there were.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -44,10 +45,11 @@ unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut [i64; 2]) -> c_int {
     unsafe {
         let real: Real = std::mem::transmute(real(c"clock_gettime"));
         let done = real(clock, time);
+        let around = std::env::var("FAULTS_CLOCK").ok().and_then(|seconds| seconds.parse::<i64>().ok());
         // 0 is CLOCK_REALTIME.
-        if clock == 0 && done == 0 && std::env::var_os("FAULTS_CLOCK").is_some() {
+        if let (0, 0, Some(around)) = (clock, done, around) {
             let years = [10, -20, 3, -40][count() as usize % 4];
-            (*time)[0] += years * 31_557_600;
+            *time = [around + years * 31_557_600, 0];
         }
         done
     }
