@@ -154,6 +154,13 @@ fn peak_gflops() -> f64 {
 }
 
 fn main() -> Result<()> {
+    // As the command line does, where it says why: candle without threads of its own, an allocator that keeps what is freed.
+    #[expect(unsafe_code, reason = "settings of the environment and of a C library")]
+    // SAFETY: no other thread exists yet that could read the environment; 15 is `mi_option_purge_delay`.
+    unsafe {
+        std::env::set_var("CANDLE_NUM_THREADS", "1");
+        libmimalloc_sys::mi_option_set(15, -1);
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [what, dir] = args.as_slice() else {
         bail!("expected `sample`, `loss`, `step` or `roofline`, and a checkpoint")

@@ -122,6 +122,11 @@ impl Command {
                 | Self::Bootstrap(_)
         )
     }
+
+    /// Whether weights are updated in it.
+    pub(crate) fn trains(&self) -> bool {
+        matches!(self, Self::Selfplay(_) | Self::Sft(_) | Self::Replay(_) | Self::Bootstrap(_))
+    }
 }
 
 /// Flags of `selfplay`.

@@ -62,6 +62,18 @@ use crate::args::{Cli, Command};
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Lets the allocator keep what is freed: every update asks again for what the last one gave back, and fresh pages from
+/// the system cost training a tenth of its time.
+fn keep_freed_memory() {
+    /// `mi_option_purge_delay`, which the bindings have no name for; ms, -1 for never.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    #[expect(unsafe_code, reason = "the allocator's settings are C functions")]
+    // SAFETY: an option that exists, and may be set at any time.
+    unsafe {
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, -1);
+    }
+}
+
 fn main() -> ExitCode {
     // candle's own worker threads wait for work by spinning, which on a laptop takes half of each core from those that
     // have some; all that is large enough for several threads has them from rayon.
@@ -90,6 +102,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     }
     if cli.command.computes() {
         device::settle(global)?;
+    }
+    if cli.command.trains() {
+        keep_freed_memory();
     }
     match &cli.command {
         Command::Selfplay(args) => return commands::selfplay::run(args, global),

@@ -30,6 +30,8 @@ pub(crate) struct RunResult {
     pub(crate) questions: HeldOut,
     /// Benchmark items that tasks were kept apart from.
     pub(crate) guarded: usize,
+    /// Lines of those benchmarks that are no question; each was named.
+    pub(crate) guard_bad_lines: usize,
     /// Answers that did not come from an endpoint, by reason; they count for nothing.
     #[serde(skip_serializing_if = "Drops::is_empty")]
     pub(crate) unknown: Drops,

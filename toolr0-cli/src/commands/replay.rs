@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Replay, global: Global) -> Result<()> {
     if run.endpoint.is_some() {
         bail!("{} was played with a server, whose answers nobody can compute again", args.run.display());
     }
-    let guard = guard(&run.dataset.guard, &screen)?;
+    let (guard, _) = guard(&run.dataset.guard, &screen)?;
     let game = SelfPlay::new(&run, &base, &questions)?;
     let game = if run.dataset.guard.is_empty() { game } else { game.guarded(&guard) };
     let tools = run.tools.as_deref().map(source::open).transpose()?;

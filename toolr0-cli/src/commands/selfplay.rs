@@ -176,7 +176,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     fix_date(&mut checkpoint, &terms);
     let (path, run, model) = (&job.path, &job.run, &job.model);
     let questions = terms.questions.draw(run.exam.items);
-    let guard = guard(&run.dataset.guard, &screen)?;
+    let (guard, unreadable) = guard(&run.dataset.guard, &screen)?;
     let outside = run.endpoint.as_ref().map(Endpoint::connect).transpose()?;
     let game = SelfPlay::new(run, &checkpoint, &questions)?;
     let game = if run.dataset.guard.is_empty() { game } else { game.guarded(&guard) };
@@ -275,6 +275,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         exam: ExamResult::new(&outcome.exams, terms.pass_at),
         questions: terms.questions,
         guarded: guard.len(),
+        guard_bad_lines: unreadable,
         unknown,
         cost: book.costs(),
     };
@@ -344,17 +345,18 @@ pub(crate) fn given<'a>(
     Ok(game)
 }
 
-/// The questions of all suites that were given.
-pub(crate) fn guard(dirs: &[PathBuf], screen: &Screen) -> Result<Guard> {
-    let mut guard = Guard::default();
+/// The questions of all suites that were given, and how many lines are none; they are named.
+pub(crate) fn guard(dirs: &[PathBuf], screen: &Screen) -> Result<(Guard, usize)> {
+    let (mut guard, mut unreadable) = (Guard::default(), 0);
     for split in dirs.iter().map(|dir| bench::read(dir)).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         split.bad.iter().for_each(|bad| screen.warn(bad));
+        unreadable += split.bad.len();
         for item in &split.items {
             let said = item.messages.iter().filter(|message| message.role == "user");
             guard.add(&item.id, said.map(|message| message.content.as_str()), &item.tools);
         }
     }
-    Ok(guard)
+    Ok((guard, unreadable))
 }
 
 fn dry_run(model: &str, run: &RunConfig, global: Global) -> Result<()> {

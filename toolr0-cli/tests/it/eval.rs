@@ -147,9 +147,12 @@ fn tasks_like_held_out_questions_are_dropped_and_listed() {
     };
     std::fs::create_dir_all(home.join("suite/b")).unwrap();
     let lines: String = taught.iter().map(|line| format!("{}\n", item(line))).collect();
-    std::fs::write(home.join("suite/b/s.jsonl"), lines).unwrap();
-    let guarded = [more.as_slice(), &["--out", "guarded", "--guard", "suite"]].concat();
-    succeed(home, &tiny(&guarded));
+    std::fs::write(home.join("suite/b/s.jsonl"), format!("{lines}{{\"id\": 1\n")).unwrap();
+    let guarded = [&more[1..], &["--out", "guarded", "--guard", "suite"]].concat();
+    let output = run(home, &tiny(&guarded));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let bad = format!("s.jsonl, line {}", taught.len() + 1);
+    assert!(stderr(&output).contains(&bad), "{bad} in {}", stderr(&output));
     let records = answers(&home.join("guarded/metrics.jsonl"));
     let dataset = records.iter().find(|record| record["record"] == "dataset").unwrap();
     let listed: Vec<_> =
@@ -162,7 +165,7 @@ fn tasks_like_held_out_questions_are_dropped_and_listed() {
     assert_eq!(dropped as usize, listed.len());
     let result: Value =
         serde_json::from_str(&std::fs::read_to_string(home.join("guarded/result.json")).unwrap()).unwrap();
-    assert_eq!(result["guarded"], taught.len());
+    assert_eq!((&result["guarded"], &result["guard_bad_lines"]), (&json!(taught.len()), &json!(1)));
     let none = run(home, &tiny(&["--out", "x", "--guard", "nowhere"]));
     assert!(!none.status.success() && stderr(&none).contains("nowhere") && !home.join("x").exists());
 }

@@ -17,6 +17,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// The most memory it has held, MiB; 0 where the system does not say.
+    fn peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.map_or(0, |kib| kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024)
+    }
+
     pub(crate) fn start(home: &Path, args: &[&str], key: Option<&str>) -> Self {
         let mut command = toolr0(home);
         command
@@ -227,8 +234,8 @@ fn bad_requests_are_refused_and_named() {
 /// server is empty and as before.
 #[test]
 fn nothing_is_lost_under_load() {
-    const CLIENTS: usize = 12;
-    const EACH: usize = 10;
+    const CLIENTS: usize = 64;
+    const EACH: usize = 32;
     let home = tempfile::tempdir().unwrap();
     let mut server = Server::start(home.path(), &["--max-body-kib", "64"], None);
     let want = server.chat(&ask(json!({}))).1["choices"][0]["message"].clone();
@@ -274,5 +281,7 @@ fn nothing_is_lost_under_load() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(server.chat(&ask(json!({}))).1["choices"][0]["message"], want);
+    let peak = server.peak_mib();
+    assert!(peak < 512, "the server has held {peak} MiB");
     assert!(server.interrupt().success(), "it ends when it is asked to");
 }

@@ -27,6 +27,9 @@ const WIDTH: usize = 16;
 #[cfg(not(target_feature = "avx512f"))]
 const WIDTH: usize = 8;
 
+/// Elements of a line of the cache.
+const LINE: usize = 16;
+
 /// Below this many multiply-adds a product runs on the caller's thread: waking others costs more.
 const SERIAL: usize = 1 << 17;
 
@@ -125,6 +128,13 @@ fn pack_columns(b: Mat<'_>, k0: usize, j0: usize, out: &mut [f32]) {
             let from = (k0 + p) * b.row_stride + j0;
             copy(&b.data[from..from + width], out);
         }
+    } else if b.row_stride == 1 && width == NR {
+        // All columns at a time: the panel is written once, from beginning to end.
+        let depth = out.len() / NR;
+        let columns: [&[f32]; NR] = std::array::from_fn(|j| &b.data[(j0 + j) * b.col_stride + k0..][..depth]);
+        for (p, out) in out.as_chunks_mut::<NR>().0.iter_mut().enumerate() {
+            *out = std::array::from_fn(|j| columns[j][p]);
+        }
     } else {
         let depth = out.len() / NR;
         for j in 0..width {
@@ -153,6 +163,12 @@ fn copy<const N: usize>(from: &[f32], to: &mut [f32; N]) {
 fn pack_rows(a: Mat<'_>, i0: usize, height: usize, k0: usize, depth: usize, out: &mut Vec<f32>) {
     out.clear();
     out.resize(height.div_ceil(MR) * MR * depth, 0.0);
+    let lines = if a.row_stride == 1 { height / LINE } else { 0 };
+    let (whole, out) = out.split_at_mut(lines * LINE * depth);
+    for (line, out) in whole.chunks_exact_mut(LINE * depth).enumerate() {
+        pack_lines(&a.data[(i0 + line * LINE) + k0 * a.col_stride..], a.col_stride, depth, out);
+    }
+    let (i0, height) = (i0 + lines * LINE, height - lines * LINE);
     for (panel, out) in out.chunks_exact_mut(MR * depth).enumerate() {
         let i0 = i0 + panel * MR;
         let rows = MR.min(height - panel * MR);
@@ -179,6 +195,18 @@ fn pack_rows(a: Mat<'_>, i0: usize, height: usize, k0: usize, depth: usize, out:
                 }
             }
         }
+    }
+}
+
+/// Copies [`LINE`] rows of a matrix whose columns lie `stride` apart into the panels that they fill. `data` begins at the
+/// first element; a line of the cache is read once, not once per panel.
+fn pack_lines(data: &[f32], stride: usize, depth: usize, out: &mut [f32]) {
+    let mut panels = out.chunks_exact_mut(MR * depth);
+    let mut panels: [&mut [[f32; MR]]; LINE / MR] =
+        std::array::from_fn(|_| panels.next().map_or(&mut [][..], |panel| panel.as_chunks_mut::<MR>().0));
+    for p in 0..depth {
+        let line = data[p * stride..][..LINE].as_chunks::<MR>().0;
+        panels.iter_mut().zip(line).for_each(|(panel, rows)| panel[p] = *rows);
     }
 }
 
@@ -263,11 +291,12 @@ fn multiply_rows(a: Mat<'_>, b: &Packed, i0: usize, out: &mut [f32], add: bool) 
             let (j0, width) = (panel * NR, NR.min(n - panel * NR));
             for (row, sums) in out.chunks_exact_mut(n).zip(tiles.as_flattened()) {
                 let (row, sums) = (&mut row[j0..j0 + width], sums.as_flattened());
-                match <&mut [f32; NR]>::try_from(&mut *row) {
-                    Ok(row) if add => row.iter_mut().zip(sums).for_each(|(x, y)| *x += y),
-                    Ok(row) => row.copy_from_slice(sums),
-                    Err(_) if add => row.iter_mut().zip(sums).for_each(|(x, y)| *x += y),
-                    Err(_) => row.copy_from_slice(&sums[..width]),
+                match (<&mut [f32; NR]>::try_from(&mut *row), <&[f32; NR]>::try_from(sums)) {
+                    // As whole arrays: each row is a miss of the cache, and only few instructions let many of them wait at once.
+                    (Ok(row), Ok(sums)) if add => *row = std::array::from_fn(|j| row[j] + sums[j]),
+                    (Ok(row), Ok(sums)) => *row = *sums,
+                    _ if add => row.iter_mut().zip(sums).for_each(|(x, y)| *x += y),
+                    _ => row.copy_from_slice(&sums[..width]),
                 }
             }
         }
