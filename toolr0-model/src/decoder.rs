@@ -101,7 +101,7 @@ impl Tape {
     pub fn backward<E: From<Error>>(
         self,
         head: &GradStore,
-        take: &mut dyn FnMut(&GradStore) -> std::result::Result<(), E>,
+        take: &mut dyn FnMut(&mut GradStore) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let missing = || Error::Candle(candle_core::Error::Msg("the hidden states have no gradient".into()));
         let mut grad = head.get(&self.last).ok_or_else(missing)?.clone();
@@ -109,11 +109,11 @@ impl Tape {
             |out: &Tensor, grad: &Tensor| -> Result<GradStore> { Ok((out * grad)?.sum_all()?.backward()?) };
         for i in (0..self.inputs.len()).rev() {
             let x = Var::from_tensor(&self.inputs[i]).map_err(Error::from)?;
-            let store = back(&self.layer(i, x.as_tensor())?, &grad)?;
-            take(&store)?;
-            grad = store.get(&x).ok_or_else(missing)?.clone();
+            let mut store = back(&self.layer(i, x.as_tensor())?, &grad)?;
+            take(&mut store)?;
+            grad = store.remove(&x).ok_or_else(missing)?;
         }
-        take(&back(&self.embedded, &grad)?)
+        take(&mut back(&self.embedded, &grad)?)
     }
 }
 

@@ -41,28 +41,29 @@ impl Default for AdamWConfig {
 pub struct Gradients(BTreeMap<String, Vec<f32>>);
 
 impl Gradients {
-    /// Adds what one backward pass left in `store`.
+    /// Adds what one backward pass left.
     ///
     /// # Errors
     ///
     /// [`Error::NoGradient`] if a trainable tensor is missing: candle's operations without a backward pass detach
     /// silently, and a model would train on with most of its tensors frozen.
-    pub fn add(&mut self, params: &Params, store: &GradStore) -> Result<()> {
-        self.take(params, store)?;
+    pub fn add(&mut self, params: &Params, mut store: GradStore) -> Result<()> {
         let missing: Vec<&String> =
             params.iter().filter(|(_, v)| store.get(v).is_none()).map(|(n, _)| n).collect();
-        covered(&missing)
+        covered(&missing)?;
+        self.take(params, &mut store)
     }
 
-    /// Adds what a backward pass over a part of the network left in `store`; other tensors stay as they are.
+    /// Moves here what a backward pass over a part of the network left in `store`, one tensor after another, so that no
+    /// two copies of all of them exist; other tensors stay as they are.
     /// [`Gradients::check`] says in the end whether every tensor had its turn.
     ///
     /// # Errors
     ///
     /// If a gradient cannot be read.
-    pub fn take(&mut self, params: &Params, store: &GradStore) -> Result<()> {
+    pub fn take(&mut self, params: &Params, store: &mut GradStore) -> Result<()> {
         for (name, var) in params {
-            let Some(grad) = store.get(var) else { continue };
+            let Some(grad) = store.remove(var) else { continue };
             with_values(&grad.contiguous()?, |grad| match self.0.get_mut(name) {
                 Some(sum) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
                 None => {

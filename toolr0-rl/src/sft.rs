@@ -54,7 +54,7 @@ pub fn gradients(model: &CausalLm, params: &Params, examples: &[Example]) -> Res
         let (mean, n) = mean_loss(model, part)?;
         let share = n as f64 / tokens.max(1) as f64;
         let mut grads = Gradients::default();
-        grads.add(params, &(&mean * share)?.backward()?)?;
+        grads.add(params, (&mean * share)?.backward()?)?;
         Ok((grads, f64::from(mean.to_scalar::<f32>()?) * share))
     })?;
     Ok((grads, SftStats { loss: losses.into_iter().sum(), tokens }))

@@ -287,9 +287,9 @@ fn micro_batch(
     let slopes: Vec<f32> =
         output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
     let slopes = Tensor::from_vec(slopes, (mask.len(), 2), &Device::Cpu)?.to_device(scored.device())?;
-    let head = (scored * slopes)?.sum_all()?.backward()?;
+    let mut head = (scored * slopes)?.sum_all()?.backward()?;
     let (mut grads, params) = (Gradients::default(), agent.params());
-    grads.take(params, &head)?;
+    grads.take(params, &mut head)?;
     if let Some(tape) = tape {
         tape.backward(&head, &mut |store| grads.take(params, store))?;
     }

@@ -160,7 +160,7 @@ fn parts_of_a_batch_add_up_to_the_whole() {
     let (in_parts, stats) = gradients(&model, &params, &many).unwrap();
     let (mean, n) = mean_loss(&model, &many).unwrap();
     let mut whole = Gradients::default();
-    whole.add(&params, &mean.backward().unwrap()).unwrap();
+    whole.add(&params, mean.backward().unwrap()).unwrap();
     assert_eq!(stats.tokens, n);
     assert!((stats.loss - f64::from(mean.to_scalar::<f32>().unwrap())).abs() < 1e-5);
     for name in params.keys() {
@@ -207,7 +207,7 @@ fn a_gradient_that_is_not_finite_leaves_the_weights() {
     let model = CausalLm::from_params(&checkpoint.config, &params).unwrap();
     let mut grads = Gradients::default();
     let loss = mean_loss(&model, &examples).unwrap().0;
-    grads.add(&params, &(loss * f64::INFINITY).unwrap().backward().unwrap()).unwrap();
+    grads.add(&params, (loss * f64::INFINITY).unwrap().backward().unwrap()).unwrap();
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let error = optimizer.step(&params, &grads, 1e-3).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error:?}");
