@@ -8,14 +8,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# A folder of its own: with other flags than an everyday build has, the two would undo one another.
+target=$PWD/target/gpu
+
 build() {
-    cargo build --release --workspace --features "toolr0-cli/$1"
-    cargo build --release --workspace --features "toolr0-cli/$1" --example gpu_kernels
-    echo "built: target/release/toolr0, target/release/examples/gpu_kernels"
+    features=$1
+    shift
+    cargo build --release --workspace --features "toolr0-cli/$features" --target-dir "$target" --bin toolr0 "$@"
+    echo "built: $target/release/toolr0, and what benchmarks/gpu/run.sh takes in $target/release/examples"
 }
 
 if [ "${1:-}" = --kernels ]; then
-    build cuda
+    build cuda --example gpu_kernels
     exit
 fi
 
@@ -42,6 +46,7 @@ chmod +x "$root"/bin/* 2>/dev/null || true
 
 export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root
 export PATH=$root/bin:$PATH CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
-# The stub has no symbols: the linker is told to leave them to the driver.
+# The stub has no symbols: the linker is told to leave them to the driver. These flags replace those of .cargo/config.toml,
+# which ask for this processor's own instructions: the program runs on another.
 export RUSTFLAGS="${RUSTFLAGS:-} -L $root/lib -L $root/lib/stubs -C link-arg=-Wl,--unresolved-symbols=ignore-in-shared-libs -C link-arg=-Wl,--warn-unresolved-symbols"
-build candle-cuda
+build candle-cuda --example gpu_kernels --example gpu_loop

@@ -101,6 +101,26 @@ pub fn compile(context: &CudaContext, module: Module) -> Result<Ptx, DeviceError
     })
 }
 
+/// What its maker calls the device of this number. Compiles nothing.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn name(ordinal: usize) -> Result<String, DeviceError> {
+    Ok(context(ordinal)?.name()?)
+}
+
+/// The context of a device, if there is one.
+fn context(ordinal: usize) -> Result<Arc<CudaContext>, DeviceError> {
+    if !driver_is_present() {
+        return Err(DeviceError::NoDriver);
+    }
+    if CudaContext::device_count()? <= ordinal as i32 {
+        return Err(DeviceError::NoDevice);
+    }
+    Ok(CudaContext::new(ordinal)?)
+}
+
 /// A device with all kernels loaded.
 #[derive(Debug)]
 pub struct Gpu {
@@ -116,13 +136,7 @@ impl Gpu {
     ///
     /// If there is none, or kernels do not compile.
     pub fn open(ordinal: usize) -> Result<Self, DeviceError> {
-        if !driver_is_present() {
-            return Err(DeviceError::NoDriver);
-        }
-        if CudaContext::device_count()? <= ordinal as i32 {
-            return Err(DeviceError::NoDevice);
-        }
-        let context = CudaContext::new(ordinal)?;
+        let context = context(ordinal)?;
         let mut functions = BTreeMap::new();
         for module in MODULES {
             let loaded = context.load_module(compile(&context, module)?)?;
