@@ -3,7 +3,7 @@
 //! As [`reference`](super::reference()), but no `(t, t)` matrix of the batch: a segment's queries meet the keys of its
 //! own line alone, and queries that share a key/value head are rows of one product, so no key is copied for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
@@ -95,13 +95,12 @@ impl Plan {
         };
         let lines: Vec<Vec<(usize, usize)>> =
             (0..segments.len()).filter(|i| segments[*i].len != 0).map(line).collect();
-        let mut masks = BTreeMap::new();
-        for (n, l) in lines.iter().map(|line| shape(line)) {
-            if !masks.contains_key(&(n, l)) {
-                let seen: Vec<u32> = ((l - n) as u32..l as u32).collect();
-                masks.insert((n, l), mask(&seen, (1, n, l), device)?);
-            }
-        }
+        let shapes: BTreeSet<_> = lines.iter().map(|line| shape(line)).collect();
+        let of = |(n, l): (usize, usize)| {
+            let seen: Vec<u32> = ((l - n) as u32..l as u32).collect();
+            Ok(((n, l), mask(&seen, (1, n, l), device)?))
+        };
+        let masks = shapes.into_iter().map(of).collect::<Result<_>>()?;
         Ok(Self { heads, rotations: Rotations::new(angles, device)?, lines, masks })
     }
 

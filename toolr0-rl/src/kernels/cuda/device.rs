@@ -42,7 +42,10 @@ pub enum DeviceError {
 }
 
 /// Whether the driver's library can be loaded. Where it cannot, cudarc panics at the first call, so this comes first.
-#[expect(unsafe_code, reason = "loading a library runs its initialisers")]
+#[cfg_attr(
+    not(feature = "candle-cuda"),
+    expect(unsafe_code, reason = "loading a library runs its initialisers")
+)]
 fn driver_is_present() -> bool {
     // A binary that links the driver does not start without it.
     #[cfg(feature = "candle-cuda")]
@@ -55,7 +58,10 @@ fn driver_is_present() -> bool {
 }
 
 /// As [`driver_is_present`], of the compiler.
-#[expect(unsafe_code, reason = "loading a library runs its initialisers")]
+#[cfg_attr(
+    not(feature = "candle-cuda"),
+    expect(unsafe_code, reason = "loading a library runs its initialisers")
+)]
 fn compiler_is_present() -> bool {
     #[cfg(feature = "candle-cuda")]
     return true;

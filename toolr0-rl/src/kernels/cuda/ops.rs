@@ -67,9 +67,12 @@ fn address(tensor: &Tensor, device: &CudaDevice) -> Result<CUdeviceptr> {
     }
 }
 
+/// A file's name, and the compute capability it is compiled for.
+type Compiled = (&'static str, (i32, i32));
+
 /// The PTX of a file of kernels for a device, compiled once.
 fn ptx(device: &CudaDevice, module: Module) -> Result<String> {
-    static COMPILED: Mutex<BTreeMap<(&str, (i32, i32)), String>> = Mutex::new(BTreeMap::new());
+    static COMPILED: Mutex<BTreeMap<Compiled, String>> = Mutex::new(BTreeMap::new());
     let stream = device.cuda_stream();
     let key = (module.name, stream.context().compute_capability().map_err(error)?);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
