@@ -37,16 +37,17 @@ for library in "$root"/lib/lib*.so.*; do
     name=${library%%.so.*}.so
     [ -e "$name" ] || ln -s "$(basename "$library")" "$name"
 done
-# The driver belongs to the machine that has the card: something to link against, never to ship.
+# The driver belongs to the machine that has the card: something to link against, with its names, never to ship.
 if ! [ -e "$root/lib/stubs/libcuda.so" ]; then
     mkdir -p "$root/lib/stubs"
-    echo | cc -shared -x c - -Wl,-soname,libcuda.so.1 -Wl,--unresolved-symbols=ignore-all -o "$root/lib/stubs/libcuda.so"
+    grep -oh '\bcu[A-Z][A-Za-z0-9_]*' "$root/include/cuda.h" | sort -u | sed 's/.*/void &(void) {}/' |
+        cc -shared -x c - -Wl,-soname,libcuda.so.1 -o "$root/lib/stubs/libcuda.so"
 fi
 chmod +x "$root"/bin/* 2>/dev/null || true
 
 export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root
 export PATH=$root/bin:$PATH CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
-# The stub has no symbols: the linker is told to leave them to the driver. These flags replace those of .cargo/config.toml,
-# which ask for this processor's own instructions: the program runs on another.
-export RUSTFLAGS="${RUSTFLAGS:-} -L $root/lib -L $root/lib/stubs -C link-arg=-Wl,--unresolved-symbols=ignore-in-shared-libs -C link-arg=-Wl,--warn-unresolved-symbols"
+export LIBRARY_PATH=$root/lib:$root/lib/stubs${LIBRARY_PATH:+:$LIBRARY_PATH}
+# Instead of this processor's own instructions, which .cargo/config.toml asks for: the program runs on another.
+export RUSTFLAGS=${RUSTFLAGS:--C target-cpu=x86-64-v3}
 build candle-cuda --example gpu_kernels --example gpu_loop
