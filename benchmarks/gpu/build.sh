@@ -8,14 +8,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# A folder of its own: with other flags than an everyday build has, the two would undo one another.
+target=$PWD/target/gpu
+
 build() {
-    cargo build --release --workspace --features "toolr0-cli/$1"
-    cargo build --release --workspace --features "toolr0-cli/$1" --example gpu_kernels
-    echo "built: target/release/toolr0, target/release/examples/gpu_kernels"
+    features=$1
+    shift
+    cargo build --release --workspace --features "toolr0-cli/$features" --target-dir "$target" --bin toolr0 "$@"
+    echo "built: $target/release/toolr0, and what benchmarks/gpu/run.sh takes in $target/release/examples"
 }
 
 if [ "${1:-}" = --kernels ]; then
-    build cuda
+    build cuda --example gpu_kernels
     exit
 fi
 
@@ -33,15 +37,17 @@ for library in "$root"/lib/lib*.so.*; do
     name=${library%%.so.*}.so
     [ -e "$name" ] || ln -s "$(basename "$library")" "$name"
 done
-# The driver belongs to the machine that has the card: something to link against, never to ship.
+# The driver belongs to the machine that has the card: something to link against, with its names, never to ship.
 if ! [ -e "$root/lib/stubs/libcuda.so" ]; then
     mkdir -p "$root/lib/stubs"
-    echo | cc -shared -x c - -Wl,-soname,libcuda.so.1 -Wl,--unresolved-symbols=ignore-all -o "$root/lib/stubs/libcuda.so"
+    grep -oh '\bcu[A-Z][A-Za-z0-9_]*' "$root/include/cuda.h" | sort -u | sed 's/.*/void &(void) {}/' |
+        cc -shared -x c - -Wl,-soname,libcuda.so.1 -o "$root/lib/stubs/libcuda.so"
 fi
 chmod +x "$root"/bin/* 2>/dev/null || true
 
 export CUDA_HOME=$root CUDA_PATH=$root CUDA_ROOT=$root CUDA_TOOLKIT_ROOT_DIR=$root
 export PATH=$root/bin:$PATH CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
-# The stub has no symbols: the linker is told to leave them to the driver.
-export RUSTFLAGS="${RUSTFLAGS:-} -L $root/lib -L $root/lib/stubs -C link-arg=-Wl,--unresolved-symbols=ignore-in-shared-libs -C link-arg=-Wl,--warn-unresolved-symbols"
-build candle-cuda
+export LIBRARY_PATH=$root/lib:$root/lib/stubs${LIBRARY_PATH:+:$LIBRARY_PATH}
+# Instead of this processor's own instructions, which .cargo/config.toml asks for: the program runs on another.
+export RUSTFLAGS=${RUSTFLAGS:--C target-cpu=x86-64-v3}
+build candle-cuda --example gpu_kernels --example gpu_loop

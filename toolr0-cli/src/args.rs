@@ -108,7 +108,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether a network runs in it, so that where it does matters.
+    /// Whether a network runs in it, so that where it does matters. `bootstrap` has one that is too small for a choice, and
+    /// the runs of `ablate` are programs of their own.
     pub(crate) fn computes(&self) -> bool {
         matches!(
             self,
@@ -119,7 +120,7 @@ impl Command {
                 | Self::Inspect(_)
                 | Self::Replay(_)
                 | Self::Serve(_)
-                | Self::Bootstrap(_)
+                | Self::Crossplay(_)
         )
     }
 

@@ -9,15 +9,16 @@ use toolr0_reward::Style;
 
 use crate::args::Wording;
 use crate::base;
+use crate::device;
 use crate::ui::Screen;
 
 /// The name of the model that is part of the program.
 pub(crate) const EMBEDDED: &str = "embedded";
 
-/// Reads a model: `embedded`, a folder, or a hub id, which may be fetched.
+/// Reads a model onto the device that the program settled on: `embedded`, a folder, or a hub id, which may be fetched.
 pub(crate) fn load(name: &str, screen: &Screen) -> Result<Checkpoint> {
     if name == EMBEDDED {
-        return Ok(base::checkpoint()?);
+        return Ok(base::checkpoint()?.to_device(&device::here())?);
     }
     let dir = hub::resolve(name)?;
     let (checkpoint, own_words) = Checkpoint::load_or_byte_level(&dir)?;
@@ -28,7 +29,7 @@ pub(crate) fn load(name: &str, screen: &Screen) -> Result<Checkpoint> {
             dir.display()
         ));
     }
-    Ok(checkpoint)
+    Ok(checkpoint.to_device(&device::here())?)
 }
 
 /// The shape of a model, read without its weights and without the network. `None` for a hub id that would have to be

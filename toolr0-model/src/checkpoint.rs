@@ -5,6 +5,8 @@ mod fallback;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use candle_core::Device;
+
 use crate::chat::ChatTemplate;
 use crate::config::{ModelConfig, WeightDtype};
 use crate::error::{Error, Result};
@@ -16,7 +18,7 @@ use crate::weights::{self, Tensors};
 pub struct Checkpoint {
     /// The shape of the model.
     pub config: ModelConfig,
-    /// The weights by name, f32.
+    /// The weights by name, f32, all on one device.
     pub tensors: Tensors,
     /// The tokenizer; it fits the model.
     pub tokenizer: Arc<Tokenizer>,
@@ -134,6 +136,23 @@ impl Checkpoint {
     /// The same checkpoint with other weights.
     pub fn with_tensors(&self, tensors: Tensors) -> Self {
         Self { tensors, ..self.clone() }
+    }
+
+    /// The same checkpoint with its weights on `device`, where a model of it then computes.
+    ///
+    /// # Errors
+    ///
+    /// If the device's memory does not hold them.
+    pub fn to_device(mut self, device: &Device) -> Result<Self> {
+        for tensor in self.tensors.values_mut() {
+            *tensor = tensor.to_device(device)?;
+        }
+        Ok(self)
+    }
+
+    /// Where its weights are; main memory if it has none.
+    pub fn device(&self) -> Device {
+        self.tensors.values().next().map_or(Device::Cpu, |tensor| tensor.device().clone())
     }
 
     /// The ChatML template, for a `tokenizer_config.json` of one's own.

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::kernels::attention::composed::Plan;
+use crate::kernels::attention::pool::Pool;
 use crate::kernels::attention::{Angles, Heads, Packing, SequenceKv, attend_cached, attention};
-use crate::kernels::rms_norm::rms_norm;
-use crate::kernels::swiglu::{gated, swiglu};
+use crate::kernels::body::Body;
 use crate::linear::{Adapter, Linear};
 use crate::lora::{LoraConfig, Target};
 use crate::rng::Stream;
@@ -30,6 +31,9 @@ pub struct CausalLm {
     norm: Tensor,
     head: Linear,
     inv_freq: Arc<Vec<f32>>,
+    body: Body,
+    /// Where the keys and values of its sequences lie, unless they lie in main memory.
+    pool: Option<Arc<Pool>>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,12 +72,27 @@ pub fn snapshot(params: &Params) -> Result<Tensors> {
     params.iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach()))).collect()
 }
 
+/// Attention over a batch that is trained on, in the form that the model's body reads; one for all layers.
+#[derive(Debug)]
+enum Attend {
+    Fused(Arc<Packing>, Arc<Angles>, Heads),
+    Composed(Plan),
+}
+
+impl Attend {
+    fn over(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Fused(packing, angles, heads) => attention(q, k, v, packing, angles, *heads),
+            Self::Composed(plan) => plan.attend(q, k, v),
+        }
+    }
+}
+
 /// What [`CausalLm::forward_recomputing`] keeps for the way back: the input of each layer.
 #[derive(Debug)]
 pub struct Tape {
     model: CausalLm,
-    packing: Arc<Packing>,
-    angles: Arc<Angles>,
+    attend: Attend,
     dropout: Option<Stream>,
     embedded: Tensor,
     /// What enters each layer, without gradient.
@@ -84,9 +103,7 @@ pub struct Tape {
 
 impl Tape {
     fn layer(&self, i: usize, x: &Tensor) -> Result<Tensor> {
-        let heads = self.model.heads();
-        self.model
-            .layer(i, x, self.dropout, |q, k, v| attention(&q, &k, &v, &self.packing, &self.angles, heads))
+        self.model.layer(i, x, self.dropout, |q, k, v| self.attend.over(&q, &k, &v))
     }
 
     /// Goes back through the layers. `head` holds the gradients of what came after the hidden states; `take` is handed
@@ -171,15 +188,19 @@ impl CausalLm {
             });
         }
         let embedding = get(EMBEDDING)?;
+        let body = Body::of(embedding.device(), config.dtype);
         let head = if config.tie_word_embeddings { embedding.clone() } else { get(HEAD)? };
-        Ok(Self {
+        let model = Self {
             embedding,
             layers,
             norm: get("model.norm.weight")?,
             head: Linear::new(head, None),
             inv_freq: Arc::new(config.inv_freq()),
             config: Arc::new(config.clone()),
-        })
+            body,
+            pool: None,
+        };
+        model.with_body(body)
     }
 
     /// A model whose weights are the given variables.
@@ -229,36 +250,57 @@ impl CausalLm {
         Ok(self)
     }
 
+    /// The same network in another body than that of its device; for tests, which have no device.
+    ///
+    /// # Errors
+    ///
+    /// If the device's memory does not hold a first cache.
+    pub fn with_body(mut self, body: Body) -> Result<Self> {
+        self.body = body;
+        self.pool = match body {
+            Body::Fused => None,
+            Body::Composed(dtype) => {
+                let pool = Pool::new(self.layers.len(), self.heads(), dtype, self.device())?;
+                Some(Arc::new(pool))
+            }
+        };
+        Ok(self)
+    }
+
     /// A copy without gradient, laid out for sampling; adapters are merged. Later updates of the weights do not reach it.
     ///
     /// # Errors
     ///
     /// If weights are not f32.
     pub fn frozen(&self) -> Result<Self> {
+        let body = self.body;
         let layer = |l: &Layer| -> candle_core::Result<Layer> {
             let copy = |x: &Tensor| Ok::<_, candle_core::Error>(x.copy()?.detach());
             Ok(Layer {
                 input_norm: copy(&l.input_norm)?,
-                query: l.query.frozen()?,
-                key: l.key.frozen()?,
-                value: l.value.frozen()?,
-                output: l.output.frozen()?,
+                query: l.query.frozen(body)?,
+                key: l.key.frozen(body)?,
+                value: l.value.frozen(body)?,
+                output: l.output.frozen(body)?,
                 query_norm: l.query_norm.as_ref().map(copy).transpose()?,
                 key_norm: l.key_norm.as_ref().map(copy).transpose()?,
                 mlp_norm: copy(&l.mlp_norm)?,
-                gate: l.gate.frozen()?,
-                up: l.up.frozen()?,
-                down: l.down.frozen()?,
+                gate: l.gate.frozen(body)?,
+                up: l.up.frozen(body)?,
+                down: l.down.frozen(body)?,
             })
         };
-        Ok(Self {
+        let model = Self {
             config: self.config.clone(),
             embedding: self.embedding.copy()?.detach(),
             layers: self.layers.iter().map(layer).collect::<candle_core::Result<_>>()?,
             norm: self.norm.copy()?.detach(),
-            head: self.head.frozen()?,
+            head: self.head.frozen(body)?,
             inv_freq: self.inv_freq.clone(),
-        })
+            body,
+            pool: None,
+        };
+        model.with_body(body)
     }
 
     /// The shape of the model.
@@ -277,9 +319,30 @@ impl CausalLm {
         self.head.weight()
     }
 
+    /// Where its weights are.
+    pub fn device(&self) -> &Device {
+        self.embedding.device()
+    }
+
+    /// Which body of each operation computes.
+    pub fn body(&self) -> Body {
+        self.body
+    }
+
     /// An empty cache for one sequence, or for what continues `parent`.
     pub fn new_cache(&self, parent: Option<Arc<SequenceKv>>) -> SequenceKv {
-        SequenceKv::new(self.layers.len(), self.heads(), parent)
+        match &self.pool {
+            None => SequenceKv::new(self.layers.len(), self.heads(), parent),
+            Some(pool) => SequenceKv::pooled(pool, parent),
+        }
+    }
+
+    fn attend(&self, packing: &Arc<Packing>) -> Result<Attend> {
+        let angles = Angles::new(packing.positions(), &self.inv_freq);
+        Ok(match self.body {
+            Body::Fused => Attend::Fused(packing.clone(), Arc::new(angles), self.heads()),
+            Body::Composed(_) => Attend::Composed(Plan::new(packing, &angles, self.heads(), self.device())?),
+        })
     }
 
     /// Hidden states after the last norm, with gradient.
@@ -306,9 +369,8 @@ impl CausalLm {
         packing: &Arc<Packing>,
         dropout: Option<Stream>,
     ) -> Result<Tensor> {
-        let angles = Arc::new(Angles::new(packing.positions(), &self.inv_freq));
-        let heads = self.heads();
-        self.layers(tokens, dropout, |_, q, k, v| attention(&q, &k, &v, packing, &angles, heads))
+        let attend = self.attend(packing)?;
+        self.layers(tokens, dropout, |_, q, k, v| attend.over(&q, &k, &v))
     }
 
     /// Hidden states of new tokens over cached ones, which they join. Without gradient.
@@ -330,18 +392,24 @@ impl CausalLm {
             rows.iter().zip(new).flat_map(|(row, new)| (row.len() as u32..).take(*new)).collect();
         let angles = Angles::new(&positions, &self.inv_freq);
         let heads = self.heads();
-        let hidden = self.layers(tokens, None, |layer, q, k, v| {
-            attend_cached(
-                &q.contiguous()?,
-                &k.contiguous()?,
-                &v.contiguous()?,
-                rows,
-                new,
-                layer,
-                &angles,
-                heads,
-            )
-        })?;
+        let hidden = match &self.pool {
+            None => self.layers(tokens, None, |layer, q, k, v| {
+                attend_cached(
+                    &q.contiguous()?,
+                    &k.contiguous()?,
+                    &v.contiguous()?,
+                    rows,
+                    new,
+                    layer,
+                    &angles,
+                    heads,
+                )
+            })?,
+            Some(pool) => {
+                let step = pool.step(rows, new, &angles)?;
+                self.layers(tokens, None, |layer, q, k, v| pool.attend(&step, layer, &q, &k, &v))?
+            }
+        };
         rows.iter_mut().zip(new).for_each(|(row, new)| row.advance(*new));
         Ok(hidden)
     }
@@ -357,7 +425,7 @@ impl CausalLm {
         for i in 0..self.layers.len() {
             x = self.layer(i, &x, dropout, |q, k, v| attend(i, q, k, v))?;
         }
-        Ok(rms_norm(&x, &self.norm, self.config.rms_eps)?)
+        Ok(self.body.rms_norm(&x, &self.norm, self.config.rms_eps)?)
     }
 
     /// `(t,)` token ids to `(t, c)`.
@@ -369,7 +437,7 @@ impl CausalLm {
             ))));
         }
         let ids = Tensor::new(tokens, self.embedding.device())?;
-        Ok(self.embedding.index_select(&ids, 0)?)
+        Ok(self.embedding.index_select(&ids, 0)?.to_dtype(self.body.dtype())?)
     }
 
     /// Layer `i`, `(t, c)` to `(t, c)`.
@@ -380,27 +448,30 @@ impl CausalLm {
         dropout: Option<Stream>,
         attend: impl FnOnce(Tensor, Tensor, Tensor) -> candle_core::Result<Tensor>,
     ) -> Result<Tensor> {
-        let (layer, eps) = (&self.layers[i], self.config.rms_eps);
-        let normed = rms_norm(x, &layer.input_norm, eps)?;
+        let (layer, body, eps) = (&self.layers[i], self.body, self.config.rms_eps);
+        let normed = body.rms_norm(x, &layer.input_norm, eps)?;
         let per_head = |x: Tensor, norm: &Option<Tensor>| match norm {
             Some(norm) => {
                 let (t, width) = x.dims2()?;
-                rms_norm(&x.reshape(((), self.config.head_dim))?, norm, eps)?.reshape((t, width))
+                body.rms_norm(&x.reshape(((), self.config.head_dim))?, norm, eps)?.reshape((t, width))
             }
             None => Ok(x),
         };
         // Every adapter drops by a stream of its own.
         let drop = |part: usize| dropout.map(|stream| stream.child(i).child(part));
-        let q = per_head(layer.query.forward(&normed, drop(0))?, &layer.query_norm)?; // (t, h * d)
-        let k = per_head(layer.key.forward(&normed, drop(1))?, &layer.key_norm)?; // (t, kv * d)
-        let v = layer.value.forward(&normed, drop(2))?;
-        let x = layer.output.forward_onto(&attend(q, k, v)?, x, drop(3))?;
-        let normed = rms_norm(&x, &layer.mlp_norm, eps)?;
+        let q = per_head(layer.query.forward(body, &normed, drop(0))?, &layer.query_norm)?; // (t, h * d)
+        let k = per_head(layer.key.forward(body, &normed, drop(1))?, &layer.key_norm)?; // (t, kv * d)
+        let v = layer.value.forward(body, &normed, drop(2))?;
+        let x = layer.output.forward_onto(body, &attend(q, k, v)?, x, drop(3))?;
+        let normed = body.rms_norm(&x, &layer.mlp_norm, eps)?;
         let wide = match (layer.gate.plain(), layer.up.plain()) {
-            (Some(gate), Some(up)) => gated(&normed, gate, up)?,
-            _ => swiglu(&layer.gate.forward(&normed, drop(4))?, &layer.up.forward(&normed, drop(5))?)?,
+            (Some(gate), Some(up)) => body.gated(&normed, gate, up)?,
+            _ => {
+                let gate = layer.gate.forward(body, &normed, drop(4))?;
+                body.swiglu(&gate, &layer.up.forward(body, &normed, drop(5))?)?
+            }
         };
-        Ok(layer.down.forward_onto(&wide, &x, drop(6))?)
+        Ok(layer.down.forward_onto(body, &wide, &x, drop(6))?)
     }
 
     /// As [`CausalLm::forward_dropping`], keeping only what enters each layer: the rest is computed again by
@@ -416,12 +487,10 @@ impl CausalLm {
         dropout: Option<Stream>,
     ) -> Result<(Tensor, Tape)> {
         let embedded = self.embed(tokens)?;
-        let angles = Arc::new(Angles::new(packing.positions(), &self.inv_freq));
         let mut inputs = vec![embedded.detach()];
         let mut tape = Tape {
             model: self.clone(),
-            packing: packing.clone(),
-            angles,
+            attend: self.attend(packing)?,
             dropout,
             embedded,
             inputs: Vec::new(),
@@ -435,19 +504,19 @@ impl CausalLm {
             tape.last = Var::from_tensor(&last)?;
         }
         tape.inputs = inputs;
-        Ok((rms_norm(tape.last.as_tensor(), &self.norm, self.config.rms_eps)?, tape))
+        Ok((self.body.rms_norm(tape.last.as_tensor(), &self.norm, self.config.rms_eps)?, tape))
     }
 
     /// Logits of hidden states. For sampling and tests: training never forms them for a whole batch.
     ///
     /// # Shapes
     ///
-    /// - `hidden`: `(t, c)`; returns `(t, v)`.
+    /// - `hidden`: `(t, c)`; returns `(t, v)`, f32.
     ///
     /// # Errors
     ///
     /// If the shapes do not fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.head.forward(hidden, None)?)
+        Ok(self.head.forward(self.body, hidden, None)?.to_dtype(DType::F32)?)
     }
 }

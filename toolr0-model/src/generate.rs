@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::decoder::CausalLm;
 use crate::error::{Error, Result};
 use crate::kernels::attention::SequenceKv;
+use crate::kernels::body::Body;
 use crate::kernels::math::LANES;
 use crate::kernels::with_values;
 use crate::lanes::side_by_side;
@@ -295,7 +296,8 @@ pub(crate) fn prefill(
 
 /// One token for every row, in lanes.
 pub(crate) fn decode(model: &CausalLm, tokenizer: &Tokenizer, eos: &[u32], rows: &mut [Row]) -> Result<()> {
-    let lanes = if model.config().n_params() <= LANE_VALUES { rayon::current_num_threads() } else { 1 };
+    let small = model.body() == Body::Fused && model.config().n_params() <= LANE_VALUES;
+    let lanes = if small { rayon::current_num_threads() } else { 1 };
     let lane = rows.len().div_ceil(lanes).max(MIN_LANE);
     let pieces = rows.chunks_mut(lane).collect();
     side_by_side(pieces, |rows| step(model, tokenizer, eos, rows)).into_iter().collect()

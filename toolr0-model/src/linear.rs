@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::linear::{PackedLinear, linear, linear_onto};
+use crate::kernels::body::Body;
+use crate::kernels::linear::PackedLinear;
 use crate::lora::merged;
 use crate::rng::{Stream, uniform_f64};
 
@@ -45,17 +46,17 @@ impl Linear {
     /// # Errors
     ///
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, dropout: Option<Stream>) -> Result<Tensor> {
+    pub fn forward(&self, body: Body, x: &Tensor, dropout: Option<Stream>) -> Result<Tensor> {
         let y = match &self.packed {
             Some(packed) => return packed.forward(x),
-            None => linear(x, &self.weight, self.bias.as_ref())?,
+            None => body.linear(x, &self.weight, self.bias.as_ref())?,
         };
         let Some(Adapter { a, b, scale, dropout: p }) = &self.adapter else { return Ok(y) };
         let narrow = match dropout.filter(|_| 0.0 < *p) {
-            Some(stream) => linear(&(x * keep(x, *p, stream)?)?, a, None)?,
-            None => linear(x, a, None)?,
+            Some(stream) => body.linear(&(x * keep(x, *p, stream)?)?, a, None)?,
+            None => body.linear(x, a, None)?,
         };
-        y + (linear(&narrow, b, None)? * *scale)?
+        y + (body.linear(&narrow, b, None)? * *scale)?
     }
 
     /// As [`Linear::forward`], added to `residual`, `(t, out)`.
@@ -63,30 +64,41 @@ impl Linear {
     /// # Errors
     ///
     /// If the shapes do not fit.
-    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor, dropout: Option<Stream>) -> Result<Tensor> {
+    pub fn forward_onto(
+        &self,
+        body: Body,
+        x: &Tensor,
+        residual: &Tensor,
+        dropout: Option<Stream>,
+    ) -> Result<Tensor> {
         match self.plain() {
-            Some(weight) => linear_onto(x, weight, residual),
-            None => residual + self.forward(x, dropout)?,
+            Some(weight) => body.linear_onto(x, weight, residual),
+            None => residual + self.forward(body, x, dropout)?,
         }
     }
 
-    /// A copy without gradient, its adapter merged, whose weights are laid out for many products. Off the CPU it shares
-    /// the weights.
+    /// A copy without gradient, its adapter merged, whose weights are laid out for many products of `body`.
     ///
     /// # Errors
     ///
     /// If the weights are not f32.
-    pub fn frozen(&self) -> Result<Self> {
+    pub fn frozen(&self, body: Body) -> Result<Self> {
         let weight = match &self.adapter {
             Some(Adapter { a, b, scale, .. }) => merged(&self.weight, a, b, *scale)?,
             None => self.weight.detach(),
         };
         let bias = self.bias.as_ref().map(Tensor::detach);
-        let packed = match weight.device().is_cpu() {
-            true => Some(PackedLinear::new(&weight, bias.as_ref())?),
-            false => None,
-        };
-        Ok(Self { weight, bias, packed, adapter: None })
+        Ok(match body {
+            Body::Fused => {
+                let packed = Some(PackedLinear::new(&weight, bias.as_ref())?);
+                Self { weight, bias, packed, adapter: None }
+            }
+            Body::Composed(dtype) => {
+                let own = |x: &Tensor| x.copy()?.to_dtype(dtype);
+                let bias = bias.as_ref().map(own).transpose()?;
+                Self { weight: own(&weight)?, bias, packed: None, adapter: None }
+            }
+        })
     }
 
     /// The weight, where `y` is its product alone and a gradient may flow: no bias, no adapter, not packed.
@@ -106,5 +118,5 @@ fn keep(x: &Tensor, p: f64, stream: Stream) -> Result<Tensor> {
     let (mut rng, kept) = (stream.rng(), (1.0 / (1.0 - p)) as f32);
     let mask: Vec<f32> =
         (0..x.elem_count()).map(|_| if uniform_f64(&mut rng) < p { 0.0 } else { kept }).collect();
-    Tensor::from_vec(mask, x.shape(), &candle_core::Device::Cpu)?.to_device(x.device())
+    Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())
 }

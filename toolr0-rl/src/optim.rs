@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, InplaceOp1, Layout};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use toolr0_model::Params;
 use toolr0_model::kernels::with_values;
@@ -218,10 +218,26 @@ impl AdamW {
             let Some(grad) = grads.get(name) else { continue };
             let zero = || (vec![0.0; grad.len()], vec![0.0; grad.len()]);
             let (m, v) = self.moments.entry(name.clone()).or_insert_with(zero);
-            var.inplace_op1(&InPlace { grad, moments: RefCell::new((m, v)), update })?;
+            if var.device().is_cpu() {
+                var.inplace_op1(&InPlace { grad, moments: RefCell::new((m, v)), update })?;
+            } else {
+                fetched(var, grad, (m, v), &update)?;
+            }
         }
         Ok(norm)
     }
+}
+
+/// Updates a tensor that lives on a device: gradients and moments are in main memory, and the weights come there too.
+fn fetched(
+    var: &Var,
+    grad: &[f32],
+    (m, v): (&mut [f32], &mut [f32]),
+    update: &Update,
+) -> candle_core::Result<()> {
+    let mut weights = with_values(&var.as_tensor().contiguous()?, <[f32]>::to_vec)?;
+    adamw::cpu(&mut weights, grad, m, v, update);
+    var.set(&Tensor::from_vec(weights, var.shape(), var.device())?)
 }
 
 struct InPlace<'a> {
@@ -242,5 +258,36 @@ impl InplaceOp1 for InPlace<'_> {
         let (m, v) = &mut *self.moments.borrow_mut();
         adamw::cpu(&mut values[from..to], self.grad, m, v, &self.update);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn weights_that_are_fetched_are_updated_as_those_in_place() {
+        let var = || Var::from_tensor(&Tensor::new(&[[0.5f32, -1.0], [2.0, 0.25]], &Device::Cpu).unwrap());
+        let params = Params::from([("w".to_owned(), var().unwrap())]);
+        let there = var().unwrap();
+        let grad = vec![0.1, -0.2, 0.3, 0.0];
+        let grads = Gradients(BTreeMap::from([("w".to_owned(), grad.clone())]));
+        let mut optimizer = AdamW::new(AdamWConfig::default());
+        let (mut m, mut v) = (vec![0.0; 4], vec![0.0; 4]);
+        for t in 1..4 {
+            optimizer.step(&params, &grads, 0.01).unwrap();
+            let update = Update {
+                lr: 0.01,
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                weight_decay: 0.01,
+                grad_scale: 1.0,
+                t,
+            };
+            fetched(&there, &grad, (&mut m, &mut v), &update).unwrap();
+            assert_eq!(there.to_vec2::<f32>().unwrap(), params["w"].to_vec2::<f32>().unwrap());
+        }
     }
 }

@@ -245,7 +245,10 @@ impl Agent {
         lora: &LoraConfig,
         adapters: &Tensors,
     ) -> Result<Self> {
-        let params = trainable(adapters)?;
+        let device = checkpoint.device();
+        let there: candle_core::Result<Tensors> =
+            adapters.iter().map(|(name, x)| Ok((name.clone(), x.to_device(&device)?))).collect();
+        let params = trainable(&there?)?;
         let adapters = params.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
         let model = CausalLm::new(&checkpoint.config, &checkpoint.tensors)?.with_adapters(lora, &adapters)?;
         Ok(Self { role, base: checkpoint.clone(), lora: Some(lora.clone()), params, model })

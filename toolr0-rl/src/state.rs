@@ -295,7 +295,7 @@ fn agent(role: Role, dir: &Path, config: &RunConfig, base: &Checkpoint) -> Resul
     let dir = dir.join(role.to_string());
     let Some(lora) = &config.rl.lora else {
         let tensors = toolr0_model::weights::load(&dir, &base.config)?;
-        return Agent::new(role, &base.with_tensors(tensors));
+        return Agent::new(role, &base.with_tensors(tensors).to_device(&base.device())?);
     };
     let dir = dir.join(ADAPTER);
     let (saved, adapters) = LoraConfig::load(&dir, &base.config)?;

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 use serde::Serialize;
 use toolr0_model::decoder::Tape;
 use toolr0_model::kernels::attention::Packing;
@@ -17,7 +18,7 @@ use crate::config::RlConfig;
 use crate::error::{Error, Result};
 use crate::kernels::token_logprobs::token_logprobs;
 use crate::loss::{
-    Advantages, LossInput, LossOutput, LossStats, Mismatch, Window, entropy_threshold, grpo_loss,
+    Advantages, GrpoConfig, LossInput, LossOutput, LossStats, Mismatch, Window, entropy_threshold, grpo_loss,
 };
 use crate::optim::{AdamW, Gradients, in_parts};
 use crate::policy::{Agent, Group, Rollout};
@@ -201,16 +202,13 @@ impl<'a> Batch<'a> {
         Ok(mask)
     }
 
-    /// Log-probability and entropy of every token under the policy that is trained, `(tokens, 2)`, and the way back.
-    fn score(&self, agent: &Agent, rl: &RlConfig) -> Result<(Tensor, Option<Tape>)> {
-        let (model, temperature) = (agent.model(), rl.loss.temperature);
-        let Forward { hidden, targets, tape } =
-            forward(model, &self.groups(), Some(self.dropout), rl.recompute)?;
-        Ok((token_logprobs(&hidden, model.head_weight(), &targets, temperature)?, tape))
+    /// Hidden states of every token under the policy that is trained.
+    fn forward(&self, agent: &Agent, rl: &RlConfig) -> Result<Forward> {
+        forward(agent.model(), &self.groups(), Some(self.dropout), rl.recompute)
     }
 }
 
-/// One column of what [`Batch::score`] returns.
+/// One column of what [`token_logprobs`] returns.
 fn column(scored: &Tensor, i: usize) -> Result<Vec<f64>> {
     let values = scored.narrow(1, i, 1)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(values.into_iter().map(f64::from).collect())
@@ -236,7 +234,9 @@ fn window(agent: &Agent, groups: &[Group], batches: &[Batch<'_>], rl: &RlConfig)
         return Ok(window);
     }
     let entropies = |batch: &Batch<'_>| {
-        let all = column(&batch.score(agent, rl)?.0, 1)?.into_iter().zip(batch.mask(rl)?);
+        let Forward { hidden, targets, .. } = batch.forward(agent, rl)?;
+        let scored = token_logprobs(&hidden, agent.model().head_weight(), &targets, rl.loss.temperature)?;
+        let all = column(&scored, 1)?.into_iter().zip(batch.mask(rl)?);
         let kept: Vec<f64> = all.filter(|(_, mask)| *mask).map(|(entropy, _)| entropy).collect();
         Ok((Gradients::default(), kept))
     };
@@ -244,6 +244,49 @@ fn window(agent: &Agent, groups: &[Group], batches: &[Batch<'_>], rl: &RlConfig)
     let threshold = entropy_threshold(&all, &vec![true; all.len()], share);
     let kept = all.iter().filter(|h| threshold.is_some_and(|least| **h >= least)).count();
     Ok(Window { entropy_tokens: Some(kept as f64), entropy_threshold: threshold, ..window })
+}
+
+/// What came of the head and the loss.
+struct Scored {
+    /// Log-probabilities, `(tokens,)`, nats.
+    lp: Vec<f64>,
+    output: LossOutput,
+    /// The way back from the loss, as far as the hidden states carry it.
+    head: GradStore,
+}
+
+/// The loss of hidden states, and its gradient. `input` but for what the head says.
+///
+/// In main memory the loss lies between the forward and the backward pass of the head. A device has one kernel for all
+/// three, and the loss is computed once more for its parts.
+fn score_and_return(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &[u32],
+    config: &GrpoConfig,
+    input: &LossInput<'_>,
+) -> Result<Scored> {
+    #[cfg(feature = "candle-cuda")]
+    if hidden.device().is_cuda() {
+        let done = crate::kernels::cuda::ops::grpo_loss(hidden, weight, targets, config, input)?;
+        let (lp, entropies) = (column(&done.scores, 0)?, column(&done.scores, 1)?);
+        let output = grpo_loss(config, &LossInput { logprobs: &lp, entropies: Some(&entropies), ..*input })?;
+        let mut head = (hidden * done.d_hidden)?.sum_all()?.backward()?;
+        if let Some(own) = done.d_weight {
+            // A head that is also the embedding has a gradient from there.
+            let sum = head.get(weight).map_or(Ok(own.clone()), |embedding| embedding + &own)?;
+            head.insert(weight, sum);
+        }
+        return Ok(Scored { lp, output, head });
+    }
+    let scored = token_logprobs(hidden, weight, targets, config.temperature)?;
+    let (lp, entropies) = (column(&scored, 0)?, column(&scored, 1)?);
+    let output = grpo_loss(config, &LossInput { logprobs: &lp, entropies: Some(&entropies), ..*input })?;
+    let slopes: Vec<f32> =
+        output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
+    let slopes = Tensor::from_vec(slopes, (lp.len(), 2), scored.device())?;
+    let head = (scored * slopes)?.sum_all()?.backward()?;
+    Ok(Scored { lp, output, head })
 }
 
 fn micro_batch(
@@ -254,8 +297,7 @@ fn micro_batch(
     window: Window,
 ) -> Result<(Gradients, (LossOutput, usize))> {
     let config = &rl.loss;
-    let (scored, tape) = batch.score(agent, rl)?;
-    let (lp, entropies) = (column(&scored, 0)?, column(&scored, 1)?);
+    let Forward { hidden, targets, tape } = batch.forward(agent, rl)?;
     let reference = match reference {
         Some(model) if config.needs_reference() => {
             Some(logprobs(model, &batch.groups(), config.temperature)?)
@@ -266,28 +308,24 @@ fn micro_batch(
     let sampled: Vec<f64> =
         batch.rollouts().flat_map(|(r, _)| r.logprobs.iter().map(|x| f64::from(*x))).collect();
     let mask = batch.mask(rl)?;
-    let mut output = grpo_loss(
-        config,
-        &LossInput {
-            row_lens: &batch.row_lens(),
-            mask: &mask,
-            logprobs: &lp,
-            old: Some(&sampled),
-            reference: reference.as_deref(),
-            sampler: Some(&sampled),
-            entropies: Some(&entropies),
-            advantages: Advantages::Rows(&rows),
-            window,
-        },
-    )?;
+    let row_lens = batch.row_lens();
+    let input = LossInput {
+        row_lens: &row_lens,
+        mask: &mask,
+        logprobs: &[],
+        old: Some(&sampled),
+        reference: reference.as_deref(),
+        sampler: Some(&sampled),
+        entropies: None,
+        advantages: Advantages::Rows(&rows),
+        window,
+    };
+    let Scored { lp, mut output, mut head } =
+        score_and_return(&hidden, agent.model().head_weight(), &targets, config, &input)?;
     // The loss was told that the sampler is the old policy, so it saw no gap between the two. Whether that is true of
     // the weights as they are now is measured here.
     let masked = output.stats.mismatch.map_or(0.0, |m| m.masked);
     output.stats.mismatch = Some(Mismatch { masked, ..Mismatch::between(&lp, &sampled, &mask) });
-    let slopes: Vec<f32> =
-        output.d_logprobs.iter().zip(&output.d_entropies).flat_map(|(a, b)| [*a as f32, *b as f32]).collect();
-    let slopes = Tensor::from_vec(slopes, (mask.len(), 2), &Device::Cpu)?.to_device(scored.device())?;
-    let mut head = (scored * slopes)?.sum_all()?.backward()?;
     let (mut grads, params) = (Gradients::default(), agent.params());
     grads.take(params, &mut head)?;
     if let Some(tape) = tape {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde_json::json;
 use toolr0_model::weights::save_text;
 
@@ -98,6 +99,9 @@ fn one(args: &Ablate, dir: &Path, cell: &CellPlan, seed: u64, path: &Path, globa
     command
         .args(["--seed", &seed.to_string(), "--questions", &args.questions.to_string(), "--out"])
         .arg(path);
+    if let Some(device) = global.device.to_possible_value() {
+        command.args(["--device", device.get_name()]);
+    }
     if let Some(threads) = global.threads {
         command.args(["--threads", &threads.to_string()]);
     }

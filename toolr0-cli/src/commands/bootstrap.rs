@@ -5,7 +5,7 @@ use serde_json::json;
 use toolr0_model::Checkpoint;
 use toolr0_model::config::WeightDtype;
 
-use crate::args::{Bootstrap, Global};
+use crate::args::{Bootstrap, Device, Global};
 use crate::bootstrap::train::{BootstrapConfig, bootstrap};
 use crate::config::set_all;
 use crate::run_dir::RunDir;
@@ -13,6 +13,7 @@ use crate::ui::{Screen, out};
 
 /// Makes a base model and saves it in the type of the embedded one.
 pub(crate) fn run(args: &Bootstrap, global: Global) -> Result<()> {
+    ensure!(global.device != Device::Cuda, "bootstrap computes on the CPU alone: leave out `--device cuda`");
     let recipe = set_all(BootstrapConfig::default(), &args.set)?;
     check(&recipe)?;
     let later = [&recipe.second, &recipe.third, &recipe.fourth];

@@ -14,7 +14,9 @@
 //! sampler's log-probabilities are the trainer's to the bit.
 
 mod cache;
+pub mod composed;
 mod packing;
+pub mod pool;
 mod tiles;
 
 use std::sync::Arc;
@@ -57,9 +59,6 @@ pub fn attention(
 ) -> Result<Tensor> {
     heads.check()?;
     let op = Attention { packing: packing.clone(), angles: angles.clone(), heads };
-    if !q.device().is_cpu() {
-        return reference(q, k, v, packing, angles, heads);
-    }
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 

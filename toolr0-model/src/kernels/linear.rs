@@ -54,9 +54,6 @@ impl PackedLinear {
 ///
 /// If the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return reference(x, weight, bias);
-    }
     let product = Product { trains: (x.track_op(), weight.track_op()) };
     match bias {
         Some(bias) => x.contiguous()?.apply_op3(weight, bias, Sum(product)),
@@ -70,21 +67,18 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 ///
 /// If the shapes do not fit.
 pub fn linear_onto(x: &Tensor, weight: &Tensor, residual: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return reference(x, weight, Some(residual));
-    }
     let product = Product { trains: (x.track_op(), weight.track_op()) };
     x.contiguous()?.apply_op3(weight, &residual.contiguous()?, Sum(product))
 }
 
-/// The same from candle's own operations.
+/// The same from candle's own operations, in the type of `x`.
 ///
 /// # Errors
 ///
 /// If the shapes do not fit.
 pub fn reference(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(&weight.t()?)?;
-    bias.map_or(Ok(y.clone()), |b| y.broadcast_add(b))
+    let y = x.matmul(&weight.to_dtype(x.dtype())?.t()?)?;
+    bias.map_or(Ok(y.clone()), |b| y.broadcast_add(&b.to_dtype(x.dtype())?))
 }
 
 fn add_bias(y: &mut [f32], bias: &[f32]) {

@@ -2,27 +2,33 @@
 //!
 //! candle composes these from small operations that each write a full tensor, and its own fused versions have no
 //! backward pass and drop gradients without a word. Here every file holds one operation: formula, a plain
-//! `reference`, the fast CPU body, and the candle `CustomOp` that joins forward and backward.
+//! `reference`, the fast CPU body, and the candle `CustomOp` that joins forward and backward. [`body`] chooses between
+//! these and, on other devices, the `reference`s.
 
 pub mod attention;
+pub mod body;
 pub mod gemm;
 pub mod linear;
 pub mod math;
 pub mod rms_norm;
 pub mod swiglu;
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor};
 
-/// Calls `f` on the values of a contiguous f32 tensor in main memory.
+/// Calls `f` on the values of a contiguous f32 tensor, which are fetched where it lives on a device.
 ///
 /// # Errors
 ///
-/// If the tensor lives elsewhere, has another type, or is not contiguous.
+/// If the tensor has another type or is not contiguous, or a device does not give it.
 pub fn with_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
+    let fetched = match tensor.device().is_cpu() {
+        true => None,
+        false => Some(tensor.to_device(&Device::Cpu)?),
+    };
+    let (storage, layout) = fetched.as_ref().unwrap_or(tensor).storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => Ok(f(values(storage, layout)?)),
-        _ => candle_core::bail!("this operation reads main memory, the tensor is on a device"),
+        _ => candle_core::bail!("a fetched tensor is not in main memory"),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! With `s = 1 / sqrt(mean(x^2) + eps)` and `g = dy * w`: `dx = s (g - x s^2 mean(g x))`, `dw = sum of dy x s`.
 
-use candle_core::{CpuStorage, CustomOp2, D, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::linear::sum_rows;
@@ -14,20 +14,18 @@ use super::{math, values, with_values};
 ///
 /// If the shapes do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return reference(x, weight, eps);
-    }
     x.contiguous()?.apply_op2(weight, RmsNorm { eps: eps as f32 })
 }
 
-/// The same from candle's own operations.
+/// The same from candle's own operations, in f32; the result has the type of `x`.
 ///
 /// # Errors
 ///
 /// If the shapes do not fit.
 pub fn reference(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(weight)
+    let wide = x.to_dtype(DType::F32)?;
+    let mean = wide.sqr()?.mean_keepdim(D::Minus1)?;
+    wide.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(weight)?.to_dtype(x.dtype())
 }
 
 struct RmsNorm {

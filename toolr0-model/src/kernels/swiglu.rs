@@ -7,11 +7,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::gemm::{Mat, matmul};
-use super::{math, values, with_values};
+use super::{linear, math, values, with_values};
 
 /// Values a thread takes at a time.
 const CHUNK: usize = 1 << 13;
@@ -22,19 +22,17 @@ const CHUNK: usize = 1 << 13;
 ///
 /// If the shapes differ.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if !gate.device().is_cpu() {
-        return reference(gate, up);
-    }
     gate.contiguous()?.apply_op2(&up.contiguous()?, Swiglu)
 }
 
-/// The same from candle's own operations.
+/// The same from candle's own operations, in f32; the result has the type of `up`.
 ///
 /// # Errors
 ///
 /// If the shapes differ.
 pub fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    (gate / (gate.neg()?.exp()? + 1.0)?)? * up
+    // candle's `silu` and not a quotient: the slope of `gate / (1 + e^-gate)`, composed, is NaN below -88.
+    (gate.to_dtype(DType::F32)?.silu()? * up.to_dtype(DType::F32)?)?.to_dtype(up.dtype())
 }
 
 /// `silu(x gate^T) * (x up^T)`. `x`: `(t, c)`; `gate`, `up`: `(wide, c)`, of one kind: both trained, or neither; returns
@@ -44,9 +42,6 @@ pub fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 ///
 /// If the shapes do not fit.
 pub fn gated(x: &Tensor, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return gated_reference(x, gate, up);
-    }
     let trains = (x.track_op(), gate.track_op() || up.track_op());
     let keeps = trains.0 || trains.1;
     x.contiguous()?.apply_op3(gate, up, Gated { trains, keeps, kept: Mutex::default() })
@@ -58,7 +53,8 @@ pub fn gated(x: &Tensor, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 ///
 /// If the shapes do not fit.
 pub fn gated_reference(x: &Tensor, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    reference(&x.matmul(&gate.t()?)?, &x.matmul(&up.t()?)?)
+    let product = |weight: &Tensor| linear::reference(x, weight, None);
+    reference(&product(gate)?, &product(up)?)
 }
 
 struct Swiglu;

@@ -12,7 +12,7 @@ use toolr0_model::weights::{Tensors, expected_tensors};
 use toolr0_model::{CausalLm, Completion, Engine, Finish, ModelConfig, Request, SamplingConfig, generate};
 
 /// Two layers over the 262 ids of the small tokenizer, with everything that the family has of its own.
-fn tiny(architecture: Architecture) -> ModelConfig {
+pub(crate) fn tiny(architecture: Architecture) -> ModelConfig {
     let scaling =
         Llama3Scaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position: 32 };
     ModelConfig {
@@ -40,7 +40,7 @@ fn tiny(architecture: Architecture) -> ModelConfig {
 }
 
 /// Seeded weights, large enough that every part of the network moves the logits; norms near 1.
-fn random(config: &ModelConfig) -> Tensors {
+pub(crate) fn random(config: &ModelConfig) -> Tensors {
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let mut rng = Stream::root(5).child(name.as_str()).rng();
         let (centre, size) = if name.contains("norm") { (1.0, 0.3) } else { (0.0, 0.7) };
@@ -57,10 +57,11 @@ fn model(architecture: Architecture) -> CausalLm {
     CausalLm::new(&config, &random(&config)).unwrap()
 }
 
-const FAMILIES: [Architecture; 3] = [Architecture::Qwen2, Architecture::Qwen3, Architecture::Llama];
+pub(crate) const FAMILIES: [Architecture; 3] =
+    [Architecture::Qwen2, Architecture::Qwen3, Architecture::Llama];
 
 /// `n` ids, none of them special.
-fn text(seed: u64, n: usize) -> Vec<u32> {
+pub(crate) fn text(seed: u64, n: usize) -> Vec<u32> {
     let mut rng = Stream::root(seed).child("text").rng();
     (0..n).map(|_| (uniform_f64(&mut rng) * 256.0) as u32).collect()
 }
@@ -70,7 +71,7 @@ fn streams(request: usize, n: usize) -> Vec<Stream> {
 }
 
 /// Prompts from one token to more than two blocks of the attention kernel, with one to six samples each.
-fn requests() -> Vec<Request> {
+pub(crate) fn requests() -> Vec<Request> {
     let shapes = [(1, 3), (17, 1), (2, 6), (40, 4), (16, 2)];
     let one = |(i, (len, n)): (usize, &(usize, usize))| Request {
         prompt: text(i as u64, *len),
@@ -79,11 +80,11 @@ fn requests() -> Vec<Request> {
     shapes.iter().enumerate().map(one).collect()
 }
 
-fn sampling(max_new_tokens: usize) -> SamplingConfig {
+pub(crate) fn sampling(max_new_tokens: usize) -> SamplingConfig {
     SamplingConfig { max_new_tokens, ..SamplingConfig::default() }
 }
 
-fn run(
+pub(crate) fn run(
     model: &CausalLm,
     requests: &[Request],
     config: &SamplingConfig,

@@ -1,5 +1,5 @@
 //! The decoder against transformers: logits, log-probabilities, loss and greedy text of five small random
-//! checkpoints, from the config in either spelling.
+//! checkpoints, from the config in either spelling, computed by either body.
 //!
 //! The sample in `golden/models` always runs; what it holds and who made it stands in `golden/models/README.md`.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use toolr0_model::generate::Batching;
 use toolr0_model::kernels::attention::Packing;
+use toolr0_model::kernels::body::Body;
 use toolr0_model::kernels::math;
 use toolr0_model::rng::Stream;
 use toolr0_model::{CausalLm, Finish, ModelConfig, Request, SamplingConfig, generate, weights};
@@ -69,8 +70,15 @@ fn flat(x: &Tensor) -> Vec<f32> {
 
 #[track_caller]
 fn check(name: &str, config: &ModelConfig, dir: &Path) {
+    for body in [Body::Fused, Body::Composed(DType::F32)] {
+        check_body(&format!("{name}, {body:?}"), config, dir, body);
+    }
+}
+
+#[track_caller]
+fn check_body(name: &str, config: &ModelConfig, dir: &Path, body: Body) {
     let golden = Golden::load(&dir.join("golden.safetensors"));
-    let model = CausalLm::new(config, &weights::load(dir, config).unwrap()).unwrap();
+    let model = CausalLm::new(config, &weights::load(dir, config).unwrap()).unwrap().with_body(body).unwrap();
     let v = config.vocab_size;
 
     let lens: Vec<usize> = golden.rows.iter().map(Vec::len).collect();

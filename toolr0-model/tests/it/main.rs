@@ -1,5 +1,6 @@
 //! The crate through its public API: one module per subject.
 
+mod body;
 mod chat;
 mod config;
 mod generate;

@@ -13,7 +13,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use toolr0_model::kernels::gemm::{Mat, Packed, matmul, matmul_packed};
 use toolr0_model::kernels::{math, with_values};
@@ -27,8 +27,8 @@ const KEPT_VALUES: usize = 1 << 23;
 ///
 /// # Shapes and units
 ///
-/// - `hidden`: `(t, c)`; `head`: `(v, c)`; `targets`: `(t,)`, each `< v`;
-/// - returns `(t, 2)`: log-probability and entropy, nats, at `temperature`; with gradient to `hidden` and `head`.
+/// - `hidden`: `(t, c)`; `head`: `(v, c)`, which is multiplied in the type of `hidden`; `targets`: `(t,)`, each `< v`;
+/// - returns `(t, 2)`, f32: log-probability and entropy, nats, at `temperature`; with gradient to `hidden` and `head`.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], temperatu
     if hidden.device().is_cuda() {
         return super::cuda::ops::token_logprobs(hidden, head, targets, temperature);
     }
-    if !hidden.device().is_cpu() {
+    if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
         return composed(hidden, head, targets, temperature);
     }
     let tracked = hidden.track_op() || head.track_op();
@@ -64,7 +64,8 @@ pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], temperatu
 ///
 /// If shapes do not fit.
 pub fn composed(hidden: &Tensor, head: &Tensor, targets: &[u32], temperature: f64) -> Result<Tensor> {
-    let z = (hidden.matmul(&head.t()?)? * (1.0 / temperature))?;
+    let logits = hidden.matmul(&head.to_dtype(hidden.dtype())?.t()?)?;
+    let z = (logits.to_dtype(DType::F32)? * (1.0 / temperature))?;
     let shifted = z.broadcast_sub(&z.max_keepdim(1)?.detach())?;
     let logp = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?;
     let ids = Tensor::new(targets, hidden.device())?.unsqueeze(1)?;

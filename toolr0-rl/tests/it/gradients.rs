@@ -1,6 +1,6 @@
 //! Gradients and optimiser steps against PyTorch, by way of the trainer's own parts.
 //!
-//! Five checkpoints of transformers: every gradient by name, then ten losses of ten AdamW steps. The sample in
+//! Five checkpoints of transformers, by either body of the network: every gradient by name, then ten losses of ten AdamW steps. The sample in
 //! `toolr0-model/tests/it/golden/models` always runs, and so do finite differences.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use toolr0_model::decoder::trainable;
+use toolr0_model::kernels::body::Body;
 use toolr0_model::{CausalLm, Checkpoint, ModelConfig, Params, weights};
 use toolr0_rl::Error;
 use toolr0_rl::optim::{AdamW, AdamWConfig, Gradients};
@@ -44,7 +45,14 @@ fn gaps(got: &[f32], want: &[f32]) -> (f64, f64) {
 
 #[track_caller]
 fn check(dir: &Path) {
-    let name = dir.file_name().unwrap().to_string_lossy();
+    for body in [Body::Fused, Body::Composed(DType::F32)] {
+        check_body(dir, body);
+    }
+}
+
+#[track_caller]
+fn check_body(dir: &Path, body: Body) {
+    let name = format!("{}, {body:?}", dir.file_name().unwrap().to_string_lossy());
     let golden: BTreeMap<String, Tensor> =
         candle_core::safetensors::load(dir.join("golden.safetensors"), &Device::Cpu)
             .unwrap()
@@ -52,7 +60,7 @@ fn check(dir: &Path) {
             .collect();
     let config = ModelConfig::load(dir).unwrap();
     let params = trainable(&weights::load(dir, &config).unwrap()).unwrap();
-    let model = CausalLm::from_params(&config, &params).unwrap();
+    let model = CausalLm::from_params(&config, &params).unwrap().with_body(body).unwrap();
     let examples = examples(&golden);
 
     let (grads, stats) = gradients(&model, &params, &examples).unwrap();

@@ -6,6 +6,7 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::packing::{Angles, Heads};
+use super::pool::{Pool, Slots};
 use super::tiles::{attend, queries, scatter};
 use crate::kernels::math::{LANES, Lane};
 use crate::kernels::with_values;
@@ -49,18 +50,25 @@ pub(super) fn push_row(rows: &mut Vec<Lane>, x: &[f32]) {
 }
 
 /// Keys and values of one sequence, or of the prefix that several share, over all layers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SequenceKv {
     parent: Option<Arc<SequenceKv>>,
-    /// Layer by layer, head by head.
+    /// Layer by layer, head by head; nothing where they lie in a pool.
     heads: Vec<Vec<HeadKv>>,
+    /// Where they lie in a pool, if they do.
+    slots: Option<Slots>,
     len: usize,
 }
 
 impl SequenceKv {
     /// An empty cache of `layers` layers; it continues `parent` if there is one.
     pub fn new(layers: usize, heads: Heads, parent: Option<Arc<SequenceKv>>) -> Self {
-        Self { parent, heads: vec![vec![HeadKv::default(); heads.kv_heads]; layers], len: 0 }
+        Self { parent, heads: vec![vec![HeadKv::default(); heads.kv_heads]; layers], slots: None, len: 0 }
+    }
+
+    /// An empty cache whose keys and values lie in `pool`, as those of `parent` do.
+    pub fn pooled(pool: &Arc<Pool>, parent: Option<Arc<SequenceKv>>) -> Self {
+        Self { parent, heads: Vec::new(), slots: Some(Slots::new(pool)), len: 0 }
     }
 
     /// Tokens cached, those of the prefix included.
@@ -76,6 +84,21 @@ impl SequenceKv {
     /// Counts `n` tokens that all layers have now seen.
     pub(crate) fn advance(&mut self, n: usize) {
         self.len += n;
+    }
+
+    /// Its own rows of the pool.
+    pub(super) fn slots(&mut self) -> Result<&mut Slots> {
+        match &mut self.slots {
+            Some(slots) => Ok(slots),
+            None => candle_core::bail!("the keys of this sequence are not in a pool"),
+        }
+    }
+
+    /// The pool's rows of all its tokens, the prefix first.
+    pub(super) fn line(&self) -> Vec<u32> {
+        let mut line = self.parent.as_ref().map_or(Vec::new(), |parent| parent.line());
+        line.extend(self.slots.iter().flat_map(|slots| &slots.taken));
+        line
     }
 
     /// This sequence's ancestors for one head, root first.
@@ -142,7 +165,7 @@ pub fn attend_cached(
     let mut start = 0;
     let mut work = Vec::with_capacity(rows.len() * heads.kv_heads);
     for (row, new) in rows.iter_mut().zip(new) {
-        let SequenceKv { parent, heads: own, len } = &mut **row;
+        let SequenceKv { parent, heads: own, len, .. } = &mut **row;
         let parent: Option<&SequenceKv> = parent.as_deref();
         for (head, kv) in own[layer].iter_mut().enumerate() {
             work.push((parent, kv, head, start, *new, *len));

@@ -68,7 +68,7 @@ impl Packing {
 pub struct Angles {
     cos: Vec<f32>,
     sin: Vec<f32>,
-    half: usize,
+    pub(super) half: usize,
 }
 
 impl Angles {

@@ -42,7 +42,10 @@ pub enum DeviceError {
 }
 
 /// Whether the driver's library can be loaded. Where it cannot, cudarc panics at the first call, so this comes first.
-#[expect(unsafe_code, reason = "loading a library runs its initialisers")]
+#[cfg_attr(
+    not(feature = "candle-cuda"),
+    expect(unsafe_code, reason = "loading a library runs its initialisers")
+)]
 fn driver_is_present() -> bool {
     // A binary that links the driver does not start without it.
     #[cfg(feature = "candle-cuda")]
@@ -55,7 +58,10 @@ fn driver_is_present() -> bool {
 }
 
 /// As [`driver_is_present`], of the compiler.
-#[expect(unsafe_code, reason = "loading a library runs its initialisers")]
+#[cfg_attr(
+    not(feature = "candle-cuda"),
+    expect(unsafe_code, reason = "loading a library runs its initialisers")
+)]
 fn compiler_is_present() -> bool {
     #[cfg(feature = "candle-cuda")]
     return true;
@@ -101,6 +107,26 @@ pub fn compile(context: &CudaContext, module: Module) -> Result<Ptx, DeviceError
     })
 }
 
+/// What its maker calls the device of this number. Compiles nothing.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn name(ordinal: usize) -> Result<String, DeviceError> {
+    Ok(context(ordinal)?.name()?)
+}
+
+/// The context of a device, if there is one.
+fn context(ordinal: usize) -> Result<Arc<CudaContext>, DeviceError> {
+    if !driver_is_present() {
+        return Err(DeviceError::NoDriver);
+    }
+    if CudaContext::device_count()? <= ordinal as i32 {
+        return Err(DeviceError::NoDevice);
+    }
+    Ok(CudaContext::new(ordinal)?)
+}
+
 /// A device with all kernels loaded.
 #[derive(Debug)]
 pub struct Gpu {
@@ -116,13 +142,7 @@ impl Gpu {
     ///
     /// If there is none, or kernels do not compile.
     pub fn open(ordinal: usize) -> Result<Self, DeviceError> {
-        if !driver_is_present() {
-            return Err(DeviceError::NoDriver);
-        }
-        if CudaContext::device_count()? <= ordinal as i32 {
-            return Err(DeviceError::NoDevice);
-        }
-        let context = CudaContext::new(ordinal)?;
+        let context = context(ordinal)?;
         let mut functions = BTreeMap::new();
         for module in MODULES {
             let loaded = context.load_module(compile(&context, module)?)?;

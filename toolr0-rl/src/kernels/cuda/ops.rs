@@ -12,6 +12,8 @@ use candle_core::cuda_backend::CudaDType;
 use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor,
 };
+use cudarc::cublas::result::gemm_ex;
+use cudarc::cublas::sys::{cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType};
 use cudarc::driver::DevicePtr;
 use cudarc::driver::sys::CUdeviceptr;
 use half::{bf16, f16};
@@ -65,9 +67,12 @@ fn address(tensor: &Tensor, device: &CudaDevice) -> Result<CUdeviceptr> {
     }
 }
 
+/// A file's name, and the compute capability it is compiled for.
+type Compiled = (&'static str, (i32, i32));
+
 /// The PTX of a file of kernels for a device, compiled once.
 fn ptx(device: &CudaDevice, module: Module) -> Result<String> {
-    static COMPILED: Mutex<BTreeMap<(&str, (i32, i32)), String>> = Mutex::new(BTreeMap::new());
+    static COMPILED: Mutex<BTreeMap<Compiled, String>> = Mutex::new(BTreeMap::new());
     let stream = device.cuda_stream();
     let key = (module.name, stream.context().compute_capability().map_err(error)?);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,8 +115,10 @@ struct Head {
     limits: Limits,
     /// `(t, c)`.
     hidden: Tensor,
-    /// `(v, c)`.
+    /// `(v, c)`, in the type of the hidden states.
     weight: Tensor,
+    /// The type that the weight came in, and its gradient goes out in.
+    trained: DType,
     element: Element,
     t: usize,
     v: usize,
@@ -124,9 +131,11 @@ impl Head {
         };
         let limits = limits(device.cuda_stream().context()).map_err(error)?;
         let ((t, _), v) = (hidden.dims2()?, weight.dim(0)?);
-        let (hidden, weight) = (hidden.detach().contiguous()?, weight.detach().contiguous()?);
+        let trained = weight.dtype();
+        let weight = weight.detach().to_dtype(hidden.dtype())?.contiguous()?;
+        let hidden = hidden.detach().contiguous()?;
         let element = element(hidden.dtype())?;
-        Ok(Self { device: device.clone(), limits, hidden, weight, element, t, v })
+        Ok(Self { device: device.clone(), limits, hidden, weight, trained, element, t, v })
     }
 
     /// First row and number of rows of each chunk.
@@ -146,33 +155,31 @@ impl Head {
     }
 }
 
-/// Gradients of hidden states and head, gathered over chunks. The head's sum is f32, since there may be many.
+/// Gradients of hidden states and head, gathered over chunks. The head's sum is f32, since there may be many, and each
+/// chunk's product is added where it is: there is no second tensor of its size.
 struct Gathered<'a> {
     head: &'a Head,
     hidden: Vec<Tensor>,
+    /// `(v, c)`, f32; nothing where nobody wants it.
     weight: Option<Tensor>,
 }
 
 impl<'a> Gathered<'a> {
-    fn new(head: &'a Head) -> Self {
-        Self { head, hidden: Vec::new(), weight: None }
+    fn new(head: &'a Head, trains: bool) -> Result<Self> {
+        let weight = trains.then(|| head.zeros(head.weight.shape(), DType::F32)).transpose()?;
+        Ok(Self { head, hidden: Vec::new(), weight })
     }
 
     fn add(&mut self, (from, n): (usize, usize), d_logits: &Tensor) -> Result<()> {
         self.hidden.push(d_logits.matmul(&self.head.weight)?);
-        let own = d_logits.t()?.matmul(&self.head.hidden.narrow(0, from, n)?)?.to_dtype(DType::F32)?;
-        self.weight = Some(match self.weight.take() {
-            Some(sum) => (sum + own)?,
-            None => own,
-        });
-        Ok(())
+        match &self.weight {
+            Some(sum) => add_product(&self.head.device, d_logits, &self.head.hidden.narrow(0, from, n)?, sum),
+            None => Ok(()),
+        }
     }
 
-    fn done(self) -> Result<(Tensor, Tensor)> {
-        let weight = match self.weight {
-            Some(sum) => sum.to_dtype(self.head.weight.dtype())?,
-            None => self.head.weight.zeros_like()?,
-        };
+    fn done(self) -> Result<(Tensor, Option<Tensor>)> {
+        let weight = self.weight.map(|sum| sum.to_dtype(self.head.trained)).transpose()?;
         let hidden = match self.hidden.is_empty() {
             true => self.head.hidden.zeros_like()?,
             false => Tensor::cat(&self.hidden, 0)?,
@@ -181,7 +188,53 @@ impl<'a> Gathered<'a> {
     }
 }
 
-type Gradient = Box<dyn Fn(&Tensor) -> Result<(Tensor, Tensor)> + Send + Sync>;
+/// `sum += a^T b` by cuBLAS. `a`: `(n, v)`, `b`: `(n, c)`, of one type; `sum`: `(v, c)`, f32.
+#[expect(unsafe_code, reason = "a product is a promise about its buffers")]
+fn add_product(device: &CudaDevice, a: &Tensor, b: &Tensor, sum: &Tensor) -> Result<()> {
+    let ((n, v), (rows, c)) = (a.dims2()?, b.dims2()?);
+    let kind = match a.dtype() {
+        DType::F32 => cudaDataType::CUDA_R_32F,
+        DType::BF16 => cudaDataType::CUDA_R_16BF,
+        DType::F16 => cudaDataType::CUDA_R_16F,
+        other => candle_core::bail!("no product takes {other:?}"),
+    };
+    if rows != n || b.dtype() != a.dtype() || sum.dims2()? != (v, c) || sum.dtype() != DType::F32 {
+        candle_core::bail!("{:?} and {:?} do not give {:?}", a.shape(), b.shape(), sum.shape());
+    }
+    let (a, b, sum) = (address(a, device)?, address(b, device)?, address(sum, device)?);
+    let one = 1.0f32;
+    let size = |n: usize| i32::try_from(n).map_err(error);
+    let (n, v, c) = (size(n)?, size(v)?, size(c)?);
+    // cuBLAS counts columns first: what is `(v, c)` here is `(c, v)` there, and so `sum^T += b^T a`.
+    // SAFETY: the matrices are contiguous tensors of the shapes and types checked above, on this device; `sum` was made
+    // by the caller, in this file, and nobody else touches it: there is one stream, and the handle is of that.
+    unsafe {
+        gemm_ex(
+            *device.cublas_handle().handle(),
+            cublasOperation_t::CUBLAS_OP_N,
+            cublasOperation_t::CUBLAS_OP_T,
+            c,
+            v,
+            n,
+            (&raw const one).cast(),
+            b as *const _,
+            kind,
+            c,
+            a as *const _,
+            kind,
+            v,
+            (&raw const one).cast(),
+            sum as *mut _,
+            cudaDataType::CUDA_R_32F,
+            c,
+            cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+        )
+    }
+    .map_err(error)
+}
+
+type Gradient = Box<dyn Fn(&Tensor) -> Result<(Tensor, Option<Tensor>)> + Send + Sync>;
 
 /// A value that is computed already, with its gradient in hidden states and head.
 struct Known {
@@ -221,7 +274,7 @@ impl CustomOp2 for Known {
         upstream: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (hidden, weight) = (self.gradient)(upstream)?;
-        Ok((Some(hidden), Some(weight)))
+        Ok((Some(hidden), weight))
     }
 }
 
@@ -235,10 +288,10 @@ pub fn token_logprobs(hidden: &Tensor, weight: &Tensor, targets: &[u32], tempera
     let targets = Tensor::new(targets, hidden.device())?;
     let scores = head.zeros((head.t, 2), DType::F32)?;
     score(&head, &targets, &scores, temperature)?;
-    let value = scores.clone();
+    let (value, trains) = (scores.clone(), weight.track_op());
     let gradient = move |upstream: &Tensor| {
         let upstream = upstream.contiguous()?;
-        let mut sums = Gathered::new(&head);
+        let mut sums = Gathered::new(&head, trains)?;
         for chunk in head.chunks() {
             let (logits, rows) = head.logits(chunk)?;
             let of = |x: &Tensor| x.narrow(0, chunk.0, chunk.1);
@@ -266,10 +319,23 @@ fn score(head: &Head, targets: &Tensor, scores: &Tensor, temperature: f64) -> Re
     Ok(())
 }
 
-/// A loss of the GRPO family from hidden states and head: a scalar, f32.
+/// What a loss is and where it leads, all without a graph.
+#[derive(Debug)]
+pub struct LossAndGradient {
+    /// The loss, a scalar, f32.
+    pub loss: Tensor,
+    /// Log-probability and entropy of each token, `(t, 2)`, f32; 0 where tokens are masked.
+    pub scores: Tensor,
+    /// Of the hidden states, `(t, c)`.
+    pub d_hidden: Tensor,
+    /// Of the head, `(v, c)`, if it is trained.
+    pub d_weight: Option<Tensor>,
+}
+
+/// A loss of the GRPO family from hidden states and head, and its gradient.
 ///
 /// Value and gradient come from one pass over the logits where the ratio is per token, and after one forward pass where
-/// it is not ([`GrpoConfig::needs_scores`]). The gradient is kept until it is asked for. Log-probabilities and entropies
+/// it is not ([`GrpoConfig::needs_scores`]). Log-probabilities and entropies
 /// of `input` are not read.
 ///
 /// # Errors
@@ -282,11 +348,11 @@ pub fn grpo_loss(
     targets: &[u32],
     config: &GrpoConfig,
     input: &LossInput<'_>,
-) -> crate::Result<Tensor> {
+) -> crate::Result<LossAndGradient> {
     let head = Head::new(hidden, weight)?;
     let own = OnDevice::new(&head, targets, config, input)?;
     let sequences = own.sequences(&head, config)?;
-    let mut sums = Gathered::new(&head);
+    let mut sums = Gathered::new(&head, weight.track_op())?;
     let losses = head.zeros(head.t, DType::F64)?;
     let scores = head.zeros((head.t, 2), DType::F32)?;
     for chunk in head.chunks() {
@@ -309,14 +375,9 @@ pub fn grpo_loss(
         )?;
         sums.add(chunk, &logits)?;
     }
-    let value = losses.sum_all()?.to_dtype(DType::F32)?;
+    let loss = losses.sum_all()?.to_dtype(DType::F32)?;
     let (d_hidden, d_weight) = sums.done()?;
-    let gradient = move |upstream: &Tensor| {
-        let scale = |x: &Tensor| x.broadcast_mul(&upstream.to_dtype(x.dtype())?);
-        Ok((scale(&d_hidden)?, scale(&d_weight)?))
-    };
-    let op = Known { name: "grpo-loss", value, gradient: Box::new(gradient) };
-    Ok(hidden.apply_op2(weight, op)?)
+    Ok(LossAndGradient { loss, scores, d_hidden, d_weight })
 }
 
 /// A batch in the device's memory, one value to a token but for the constants and offsets.
