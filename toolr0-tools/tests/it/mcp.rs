@@ -70,7 +70,10 @@ fn a_server_that_does_not_answer_is_left_alone_and_then_started_again() {
 fn a_server_that_dies_or_floods_is_started_again() {
     check("die", |end| matches!(end, End::Broken(_)));
     check("flood", |end| *end == End::TooMuchOutput);
-    check("lines", |end| *end == End::TooMuchOutput);
+    // How soon many short messages are too much depends on how fast the machine lets the server write them.
+    let server = start();
+    assert_eq!(run(&server, "lines", json!({}), 60_000).0, End::TooMuchOutput);
+    answers(&server);
     check("again", |end| !matches!(end, End::Value(_)));
 }
 
