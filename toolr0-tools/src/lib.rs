@@ -11,7 +11,8 @@
 //! - [`sandbox`]: what happens when a call runs, over a [`state`];
 //! - [`world`]: built-in tools that run;
 //! - [`import`]: tools that an MCP server or an OpenAPI document describes;
-//! - `process`, `mcp`: tools that are programs, and those of MCP servers that are started, behind features of these names;
+//! - `process`, `wasm`, `mcp`: tools that are programs, WebAssembly modules and MCP servers, each behind the feature of its
+//!   name;
 //! - [`source`]: the tools of a run, from any of these.
 #![cfg_attr(not(feature = "process"), forbid(unsafe_code))]
 
@@ -29,8 +30,10 @@ pub mod source;
 pub mod spec;
 pub mod state;
 pub mod task;
-#[cfg(any(all(feature = "process", target_os = "linux"), all(feature = "mcp", unix)))]
+#[cfg(any(feature = "process", feature = "wasm", feature = "mcp"))]
 mod toolbox;
+#[cfg(feature = "wasm")]
+pub mod wasm;
 pub mod world;
 
 pub use call::ToolCall;

@@ -102,8 +102,7 @@ mod tests {
         let read = |text: &str| read_reply(text.as_bytes());
         assert_eq!(read(r#"{"value": [1]}"#), End::Value(serde_json::json!([1])));
         assert_eq!(read(r#"{"error": "no"}"#), End::ToolError("no".into()));
-        for bad in ["", "1", "{}", r#"{"value": 1} x"#, r#"{"value": 1, "error": "no"}"#, &"[".repeat(60_000)]
-        {
+        for bad in ["", "1", "{}", r#"{"value": 1} x"#, r#"{"value": 1, "error": "no"}"#, &"[".repeat(60_000)] {
             assert_eq!(read(bad).kind(), "broken", "{bad}");
         }
         let deep = format!("{{\"value\": {}{}}}", "[".repeat(20_000), "]".repeat(20_000));

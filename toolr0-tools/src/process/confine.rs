@@ -93,8 +93,7 @@ impl Confinement {
             true => Some(self.rules(scratch).map_err(io::Error::other)?),
             false => None,
         };
-        let (filter, namespaces, limits) =
-            (self.filter.clone(), self.namespaces, resources(limits, self.namespaces));
+        let (filter, namespaces, limits) = (self.filter.clone(), self.namespaces, resources(limits, self.namespaces));
         let confine = move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             close_others()?;
@@ -127,10 +126,7 @@ impl Confinement {
     /// Read and run: the system's libraries, the program, what the manifest names. Read, write, make and remove plain
     /// files: the scratch directory. No folder, link, socket or device can be made there. No port, no socket and no
     /// process outside can be reached.
-    fn rules(
-        &self,
-        scratch: &Path,
-    ) -> std::result::Result<RulesetCreated, Box<dyn std::error::Error + Send + Sync>> {
+    fn rules(&self, scratch: &Path) -> std::result::Result<RulesetCreated, Box<dyn std::error::Error + Send + Sync>> {
         let mut rules = Ruleset::default()
             .handle_access(AccessFs::from_all(NEWEST))?
             .handle_access(AccessNet::from_all(NEWEST))?

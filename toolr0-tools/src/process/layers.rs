@@ -48,8 +48,7 @@ fn landlock() -> Layer {
     const VERSION: u32 = 1;
     #[expect(unsafe_code, reason = "the crate `landlock` does not tell the version")]
     // SAFETY: with this flag the kernel reads no memory of ours (landlock_create_ruleset(2)) and returns a number.
-    let abi =
-        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, VERSION) };
+    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, VERSION) };
     // The first version cannot keep a file from being cut short; the third can.
     let found = match abi {
         3.. => Ok(format!("version {abi}")),
@@ -73,11 +72,7 @@ fn seccomp() -> Layer {
         }
         tried(command)
     });
-    layer(
-        "seccomp",
-        "sockets, new processes, signals, most system calls",
-        found.map(|()| "with filters".into()),
-    )
+    layer("seccomp", "sockets, new processes, signals, most system calls", found.map(|()| "with filters".into()))
 }
 
 fn limits() -> Layer {

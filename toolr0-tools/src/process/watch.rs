@@ -131,9 +131,7 @@ type Fd<'a> = std::os::fd::BorrowedFd<'a>;
 /// Waits until an open pipe can be read or the process ends, and says whether it has ended.
 fn wait(pipes: &[(Fd<'_>, bool)], pidfd: Fd<'_>, most: Duration) -> io::Result<bool> {
     let mut fds = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-    fds.extend(
-        pipes.iter().filter(|pipe| pipe.1).map(|pipe| PollFd::from_borrowed_fd(pipe.0, PollFlags::IN)),
-    );
+    fds.extend(pipes.iter().filter(|pipe| pipe.1).map(|pipe| PollFd::from_borrowed_fd(pipe.0, PollFlags::IN)));
     let most = Timespec { tv_sec: 0, tv_nsec: most.as_nanos() as i64 };
     match poll(&mut fds, Some(&most)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!fds[0].revents().is_empty()),
@@ -158,8 +156,7 @@ fn drain(pipe: Fd<'_>, into: &mut Vec<u8>, cap: usize) -> io::Result<bool> {
 
 /// The most address space that a process has had, bytes; 0 once it has ended.
 fn memory_peak(pid: Pid) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
 }

@@ -140,10 +140,7 @@ fn write(folder: &str) -> Vec<String> {
     tried("rename", std::fs::rename("own", &outside).is_ok());
     tried("up and down", std::fs::read("../../../../../../etc/passwd").is_ok());
     tried("executable", Command::new("./own").spawn().is_ok());
-    tried(
-        "chmod",
-        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).is_ok(),
-    );
+    tried("chmod", std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).is_ok());
     done
 }
 

@@ -6,3 +6,5 @@ mod import;
 #[cfg(all(feature = "mcp", unix))]
 mod mcp;
 mod source;
+#[cfg(feature = "wasm")]
+mod wasm;
