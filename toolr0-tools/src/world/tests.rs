@@ -156,7 +156,8 @@ fn every_limit_ends_a_call_and_leaves_the_state_alone() {
     let long = "x".repeat(5000);
     let store = call("write_file", json!({"path": "docs/long.txt", "text": long}));
     let find = call("search_files", json!({"word": "version"}));
-    let limits = |steps, state_bytes, output_bytes| Limits { steps, state_bytes, output_bytes };
+    let limits =
+        |steps, state_bytes, output_bytes| Limits { steps, state_bytes, output_bytes, ..Limits::default() };
     for (call, limits, want) in [
         (&find, limits(3, 1 << 20, 1 << 16), End::TimedOut),
         (&store, limits(100, 3000, 1 << 16), End::OutOfMemory),

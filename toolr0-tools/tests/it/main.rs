@@ -1,4 +1,10 @@
 //! The crate through its public interface.
 
+#[cfg(all(feature = "process", target_os = "linux"))]
+mod attack;
 mod import;
+#[cfg(all(feature = "mcp", unix))]
+mod mcp;
 mod source;
+#[cfg(feature = "wasm")]
+mod wasm;
