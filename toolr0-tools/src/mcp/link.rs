@@ -1,4 +1,4 @@
-//! One connection to one running server: its process, and the count of what it writes.
+//! One connection to one server: its process and the count of what it writes, or its address.
 
 use std::pin::Pin;
 use std::process::Stdio;
@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rmcp::service::{Peer, RoleClient, RunningService, ServiceExt};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::Value;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -21,10 +23,35 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What a message may have around its value, escapes not counted.
 const ENVELOPE: usize = 64 << 10;
 
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub(super) enum Address {
+    /// It is started.
+    Command(Vec<String>),
+    /// It runs somewhere, and is asked over HTTP.
+    Url(String),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Command(words) => f.write_str(&words.join(" ")),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Link {
     service: RunningService<RoleClient, ()>,
+    /// `None` over HTTP.
+    process: Option<Process>,
+}
+
+/// A server that is a child of this program.
+#[derive(Debug)]
+struct Process {
     child: Child,
     budget: Arc<Budget>,
 }
@@ -69,8 +96,16 @@ impl AsyncRead for Counted {
 }
 
 impl Link {
-    /// Starts a server and shakes hands; until then, and until [`Link::allow`], it may write `bytes`.
-    pub(super) async fn open(command: &[String], bytes: usize) -> Result<Self, String> {
+    /// Starts or finds a server and shakes hands. Until then, and until [`Link::allow`], a child may write `bytes`; over
+    /// HTTP no message may ever be longer than that.
+    pub(super) async fn open(address: &Address, bytes: usize) -> Result<Self, String> {
+        match address {
+            Address::Command(command) => Self::start(command, bytes).await,
+            Address::Url(url) => Self::connect(url, bytes).await,
+        }
+    }
+
+    async fn start(command: &[String], bytes: usize) -> Result<Self, String> {
         let (program, args) = command.split_first().ok_or("the command is empty")?;
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -88,11 +123,21 @@ impl Link {
         let mut guard = Guard(Some(child));
         match ().serve((Counted { pipe, budget: budget.clone() }, stdin)).await {
             Ok(service) => match guard.0.take() {
-                Some(child) => Ok(Self { service, child, budget }),
+                Some(child) => Ok(Self { service, process: Some(Process { child, budget }) }),
                 None => Err("it is gone".into()),
             },
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    async fn connect(url: &str, bytes: usize) -> Result<Self, String> {
+        // Fails where the program has chosen one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = StreamableHttpClientTransportConfig::with_uri(url)
+            .max_json_response_size(bytes)
+            .max_sse_event_size(bytes);
+        let service = ().serve(StreamableHttpClientTransport::from_config(config)).await;
+        Ok(Self { service: service.map_err(|error| error.to_string())?, process: None })
     }
 
     /// The tools, as the server describes them.
@@ -108,10 +153,10 @@ impl Link {
     /// Returns once the process has ended and what it wrote before has had time to arrive. Its pipe alone does not tell: a
     /// process that it started may hold it open.
     pub(super) async fn death(&self) {
-        while !has_ended(&self.child) {
-            tokio::time::sleep(LOOK).await;
+        match &self.process {
+            Some(process) => process.death().await,
+            None => std::future::pending().await,
         }
-        tokio::time::sleep(LOOK).await;
     }
 
     pub(super) fn title(&self) -> String {
@@ -121,37 +166,55 @@ impl Link {
 
     /// Counts anew: a value of `bytes`, written twice as servers do (as text and as structure), and what is around it.
     pub(super) fn allow(&mut self, bytes: usize) {
-        let left = bytes.saturating_mul(4).saturating_add(ENVELOPE);
-        self.budget.left.store(left, Ordering::Release);
+        if let Some(process) = &self.process {
+            let left = bytes.saturating_mul(4).saturating_add(ENVELOPE);
+            process.budget.left.store(left, Ordering::Release);
+        }
     }
 
     /// Returns once the server has written more than it may.
     pub(super) async fn flood(&self) {
-        self.budget.flood.notified().await;
+        match &self.process {
+            Some(process) => process.budget.flood.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     pub(super) fn flooded(&self) -> bool {
-        self.budget.flooded.load(Ordering::Acquire)
+        self.process.as_ref().is_some_and(|process| process.budget.flooded.load(Ordering::Acquire))
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.flooded()
             || self.service.is_closed()
             || self.service.peer().is_transport_closed()
-            || has_ended(&self.child)
+            || self.process.as_ref().is_some_and(|process| has_ended(&process.child))
     }
 
-    /// Ends the server and all it started, now.
+    /// Ends the connection, and the server and all it started, now.
     pub(super) async fn kill(mut self) {
-        kill_group(&self.child);
-        let _ = tokio::time::timeout(Duration::from_millis(100), self.child.wait()).await;
+        if let Some(process) = &mut self.process {
+            kill_group(&process.child);
+            let _ = tokio::time::timeout(Duration::from_millis(100), process.child.wait()).await;
+        }
     }
 
     /// Ends the connection, and the server if it does not end by itself.
     pub(super) async fn close(mut self) {
         let _ = self.service.close_with_timeout(GOODBYE).await;
-        let _ = tokio::time::timeout(GOODBYE, self.death()).await;
+        if let Some(process) = &self.process {
+            let _ = tokio::time::timeout(GOODBYE, process.death()).await;
+        }
         self.kill().await;
+    }
+}
+
+impl Process {
+    async fn death(&self) {
+        while !has_ended(&self.child) {
+            tokio::time::sleep(LOOK).await;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

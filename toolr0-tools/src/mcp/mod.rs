@@ -1,4 +1,5 @@
-//! Tools of an MCP server that runs as a child of this program and is spoken to over its stdin and stdout.
+//! Tools of an MCP server: one that runs as a child of this program and is spoken to over its stdin and stdout, or one that
+//! runs somewhere and is asked over HTTP ("streamable HTTP").
 //!
 //! A server is trusted more than a [process](crate::process): it may read files and use the network, since most exist to do
 //! just that, and it gets this program's environment. It is not trusted to answer. A call ends at its deadline, whatever the
@@ -24,7 +25,7 @@ use crate::sandbox::{End, Limits, Outcome, Sandbox};
 use crate::state::{Row, State};
 use crate::toolbox::Toolbox;
 use crate::{ToolCall, ToolSpec};
-use link::Link;
+use link::{Address, Link};
 
 mod link;
 
@@ -42,7 +43,7 @@ const PATIENCE: u32 = 2;
 /// A server that runs.
 #[derive(Debug)]
 pub struct Server {
-    command: Vec<String>,
+    address: Address,
     toolbox: Toolbox,
     title: String,
     skipped: Vec<(String, String)>,
@@ -79,7 +80,20 @@ impl Server {
     ///
     /// If it cannot be started, does not answer within 20 seconds, or has no tool that can be used.
     pub fn start(command: &[String]) -> Result<Self> {
-        let failed = |reason: String| Error::Start { what: command.join(" "), reason };
+        Self::open(Address::Command(command.to_vec()))
+    }
+
+    /// Shakes hands with a server at `http://..` or `https://..`, and asks for its tools.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be reached, does not answer within 20 seconds, or has no tool that can be used.
+    pub fn connect(url: &str) -> Result<Self> {
+        Self::open(Address::Url(url.to_owned()))
+    }
+
+    fn open(address: Address) -> Result<Self> {
+        let failed = |reason: String| Error::Start { what: address.to_string(), reason };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             // Two, so that one keeps the time while the other reads a flood.
             .worker_threads(2)
@@ -88,7 +102,7 @@ impl Server {
             .build()
             .map_err(|error| failed(error.to_string()))?;
         let listing = async {
-            let mut link = Link::open(command, LISTING).await?;
+            let mut link = Link::open(&address, LISTING).await?;
             match link.list().await {
                 Ok(tools) => Ok((link, tools)),
                 Err(reason) => {
@@ -108,7 +122,7 @@ impl Server {
         let Imported { tools, skipped, .. } = mcp::tools(&json!({ "tools": tools }))?;
         let toolbox = Toolbox::new(tools)?;
         let line = Mutex::new(line);
-        Ok(Self { command: command.to_vec(), toolbox, title, skipped, runtime, line })
+        Ok(Self { address, toolbox, title, skipped, runtime, line })
     }
 
     /// What the server calls itself.
@@ -133,7 +147,7 @@ impl Server {
                 return End::Broken(format!("the server died {} times and rests", line.failures));
             }
             tokio::time::sleep_until(line.rest_until.into()).await;
-            match tokio::time::timeout_at(late, Link::open(&self.command, LISTING)).await {
+            match tokio::time::timeout_at(late, Link::open(&self.address, LISTING)).await {
                 Ok(Ok(link)) => line.link = Some(link),
                 Ok(Err(reason)) => {
                     line.failed();

@@ -102,12 +102,13 @@ fn children() -> usize {
     std::fs::read_dir("/proc").unwrap().flatten().filter(got_away).count()
 }
 
-fn is_whole() -> bool {
-    let missing: Vec<_> = layers().iter().filter(|layer| !layer.there).map(|layer| layer.name).collect();
-    if !missing.is_empty() {
-        eprintln!("skipped: this machine lacks {missing:?}");
+/// Whether this machine has the layer that an attack needs to be kept off by.
+fn has(layer: &str, attack: &str) -> bool {
+    let there = layers().iter().any(|one| one.name == layer && one.there);
+    if !there {
+        eprintln!("skipped: {attack}, since this machine lacks {layer}");
     }
-    missing.is_empty()
+    there
 }
 
 #[test]
@@ -145,16 +146,35 @@ fn what_grows_is_stopped() {
 
 #[test]
 fn what_reaches_out_gets_nothing_done() {
-    if !is_whole() {
-        return;
-    }
     let stage = Stage::new();
     let nothing = |end: &End| *end == End::Value(json!([]));
-    for attack in ["fork", "read", "write", "socket", "kill"] {
-        stage.check(attack, nothing);
+    for (attack, layer) in [
+        ("fork", "seccomp"),
+        ("socket", "seccomp"),
+        ("kill", "seccomp"),
+        ("read", "landlock"),
+        ("write", "landlock"),
+    ] {
+        if has(layer, attack) {
+            stage.check(attack, nothing);
+        }
     }
     // Threads are allowed; address space runs out long before they are too many.
     stage.check("threads", |end| nothing(end) || *end == End::TimedOut);
+}
+
+#[test]
+fn the_strict_mode_runs_nothing_where_a_layer_is_missing() {
+    let manifest = json!({"name": "hostile", "run": [TOOL], "tools": [{"name": "echo", "parameters": {"type": "object"}}]});
+    let manifest: Manifest = serde_json::from_value(manifest).unwrap();
+    let missing: Vec<_> = layers().iter().filter(|layer| !layer.there).map(|layer| layer.name).collect();
+    match Processes::new(manifest, Path::new("/"), &std::env::temp_dir(), true) {
+        Ok(_) => assert!(missing.is_empty(), "{missing:?}"),
+        Err(error) => assert_eq!(
+            error.to_string(),
+            format!("this machine lacks {}, and the strict mode runs no program without", missing.join(", "))
+        ),
+    }
 }
 
 #[test]

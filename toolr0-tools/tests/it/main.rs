@@ -2,6 +2,8 @@
 
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod attack;
+#[cfg(all(feature = "mcp", unix))]
+mod http;
 mod import;
 #[cfg(all(feature = "mcp", unix))]
 mod mcp;
