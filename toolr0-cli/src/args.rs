@@ -404,18 +404,18 @@ Examples:
   toolr0 tools list mcp:reply.json          the reply of an MCP server to tools/list
   toolr0 tools list 'mcp:uvx mcp-server-time'   a server, which is started")]
     List {
-        /// `world:NAME,..`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `wasm:FILE` or `process:FILE`
+        /// `world:NAME,..`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST` or `process:MANIFEST`
         source: String,
     },
     /// Run calls one after the other, and show what each returns and changes
     #[command(after_help = "\
 Examples:
   toolr0 tools call world:math '{\"name\": \"divide\", \"arguments\": {\"dividend\": 6, \"divisor\": \"4\"}}'
-  toolr0 tools call process:tools.json '{\"name\": \"word_count\", \"arguments\": {\"text\": \"a b\"}}' --strict
+  toolr0 tools call process:tools/ '{\"name\": \"word_count\", \"arguments\": {\"text\": \"a b\"}}' --strict
 
 Exits with 1 if a call does not end with a value.")]
     Call {
-        /// `world:NAME,..`, `mcp:COMMAND`, `wasm:FILE` or `process:FILE`
+        /// `world:NAME,..`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST` or `process:MANIFEST`
         source: String,
         /// Calls as JSON
         #[arg(required = true)]
@@ -437,7 +437,7 @@ Example:
 
 Exits with 1 if a call would be refused.")]
     Check {
-        /// `world:NAME,..`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `wasm:FILE` or `process:FILE`
+        /// `world:NAME,..`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST` or `process:MANIFEST`
         source: String,
         /// Calls as JSON
         #[arg(required = true)]

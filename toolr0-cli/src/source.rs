@@ -1,16 +1,20 @@
-//! Where given tools come from: `world:travel,calendar`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `wasm:FILE`,
-//! `process:FILE`.
+//! Where given tools come from: `world:travel,calendar`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST`,
+//! `process:MANIFEST`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use toolr0_tools::Source;
+use toolr0_tools::mcp::Server;
 
 /// What a source may be.
-const FORMS: &str = "world:NAME,.., openapi:FILE, mcp:FILE, mcp:COMMAND, wasm:FILE or process:FILE";
+const FORMS: &str =
+    "world:NAME,.., openapi:FILE, mcp:FILE, mcp:COMMAND, mcp:URL, wasm:MANIFEST or process:MANIFEST";
+/// What a folder of tools has to hold.
+const MANIFEST: &str = "manifest.json";
 
-/// Opens a source; `mcp:COMMAND` starts a server. A file is JSON or YAML. With `strict`, programs run only where every
+/// Opens a source; `mcp:COMMAND` starts a server. A file is JSON or YAML; a folder stands for the manifest in it. With `strict`, programs run only where every
 /// layer of their confinement is there.
 pub(crate) fn open(source: &str, strict: bool) -> Result<Source> {
     let opened = match source.split_once(':') {
@@ -20,9 +24,10 @@ pub(crate) fn open(source: &str, strict: bool) -> Result<Source> {
         }
         Some(("openapi", file)) => Source::openapi(&read(file)?),
         Some(("mcp", file)) if is_file(file) => Source::mcp(&read(file)?),
-        Some(("mcp", command)) => server(&words(command)?),
-        Some(("wasm", file)) => module(file)?,
-        Some(("process", file)) => program(file, strict)?,
+        Some(("mcp", url)) if is_url(url) => server(Server::connect(url)),
+        Some(("mcp", command)) => server(Server::start(&words(command)?)),
+        Some(("wasm", path)) => module(&manifest_file(path))?,
+        Some(("process", path)) => program(&manifest_file(path), strict)?,
         _ => bail!("{source}: expected {FORMS}"),
     };
     opened.with_context(|| source.to_owned())
@@ -33,8 +38,12 @@ fn is_file(text: &str) -> bool {
     [".json", ".yaml", ".yml"].iter().any(|end| text.ends_with(end)) && !text.contains(' ')
 }
 
-fn server(command: &[String]) -> Opened {
-    let server = toolr0_tools::mcp::Server::start(command)?;
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+fn server(server: toolr0_tools::Result<Server>) -> Opened {
+    let server = server?;
     let (title, skipped) = (server.title().to_owned(), server.skipped().to_vec());
     Source::sandboxed(&title, skipped, Box::new(server))
 }
@@ -61,6 +70,14 @@ fn program(file: &str, _strict: bool) -> Result<Opened> {
 }
 
 type Opened = toolr0_tools::Result<Source>;
+
+/// The manifest itself, or the one in a folder.
+fn manifest_file(path: &str) -> String {
+    match Path::new(path).is_dir() {
+        true => Path::new(path).join(MANIFEST).display().to_string(),
+        false => path.to_owned(),
+    }
+}
 
 fn folder(file: &str) -> &Path {
     Path::new(file).parent().unwrap_or(Path::new(""))
