@@ -270,7 +270,7 @@ fn statements_reach_nothing_but_the_rows() {
         ("run_query", "SELECT x'00' AS x", "x is no text and no number"),
         ("run_query", "SELECT moon FROM staff", "no such column: moon"),
         ("run_query", "SELECT printf('%9999d', 1)", "too big"),
-        ("run_query", "", "this statement returns nothing"),
+        ("run_query", "", "SQL is empty"),
         ("run_update", "SELECT 1", "this statement changes nothing"),
         ("run_update", "ATTACH '/tmp/x.db' AS x", "not authorized"),
         ("run_update", "VACUUM INTO '/nowhere/x.db'", ""),
