@@ -34,7 +34,7 @@ async fn listen() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "http://{}/mcp", listener.local_addr()?)?;
     let post = post(|Json(message): Json<Value>| async move {
-        let respond = |answer| -> Response { Json(answer).into_response() };
+        let respond = |answer: Value| -> Response { Json(answer).into_response() };
         answer(&message).map_or_else(|| StatusCode::ACCEPTED.into_response(), respond)
     });
     Ok(axum::serve(listener, Router::new().route("/mcp", post)).await?)
