@@ -77,6 +77,8 @@ pub(crate) enum Command {
     /// Look at a source of tools, and try it by hand
     #[command(subcommand)]
     Tools(Tools),
+    /// Say which layers of the confinement of programs this machine has
+    Doctor,
     /// Train a model on a file of conversations or tasks
     Sft(Sft),
     /// Write the tasks of a run for other programs
@@ -405,19 +407,21 @@ pub(crate) enum Tools {
 Examples:
   toolr0 tools list world:travel,calendar
   toolr0 tools list openapi:petstore.yaml --json
-  toolr0 tools list mcp:reply.json          the reply of an MCP server to tools/list")]
+  toolr0 tools list mcp:reply.json          the reply of an MCP server to tools/list
+  toolr0 tools list 'mcp:uvx mcp-server-time'   a server, which is started")]
     List {
-        /// `world:NAME,..`, `openapi:FILE` or `mcp:FILE`
+        /// `world:NAME,..`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST` or `process:MANIFEST`
         source: String,
     },
     /// Run calls one after the other, and show what each returns and changes
     #[command(after_help = "\
-Example:
+Examples:
   toolr0 tools call world:math '{\"name\": \"divide\", \"arguments\": {\"dividend\": 6, \"divisor\": \"4\"}}'
+  toolr0 tools call process:tools/ '{\"name\": \"word_count\", \"arguments\": {\"text\": \"a b\"}}' --strict
 
 Exits with 1 if a call does not end with a value.")]
     Call {
-        /// `world:NAME,..`
+        /// `world:NAME,..`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST` or `process:MANIFEST`
         source: String,
         /// Calls as JSON
         #[arg(required = true)]
@@ -425,6 +429,12 @@ Exits with 1 if a call does not end with a value.")]
         /// The seed of the state that they start from
         #[arg(long, value_name = "N", default_value_t = 0)]
         seed: u64,
+        /// Run no program where a layer of its confinement is missing; `toolr0 doctor` names them
+        #[arg(long)]
+        strict: bool,
+        /// How long one call may take by the clock, in a program, a module or a server
+        #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+        timeout: u64,
     },
     /// Check calls without running them, and show what would be read as another type
     #[command(after_help = "\
@@ -433,7 +443,7 @@ Example:
 
 Exits with 1 if a call would be refused.")]
     Check {
-        /// `world:NAME,..`, `openapi:FILE` or `mcp:FILE`
+        /// `world:NAME,..`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST` or `process:MANIFEST`
         source: String,
         /// Calls as JSON
         #[arg(required = true)]

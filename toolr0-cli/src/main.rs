@@ -111,6 +111,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Ablate(args) => return commands::ablate::run(args, global),
         Command::Eval(args) => return commands::eval::run(args, global),
         Command::Tools(args) => return commands::tools::run(args, global),
+        Command::Doctor => return commands::doctor::run(global),
         Command::Bench(args) => commands::bench::run(args, global)?,
         Command::Sft(args) => commands::sft::run(args, global)?,
         Command::Export(args) => commands::export::run(args, global)?,

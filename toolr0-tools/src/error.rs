@@ -37,6 +37,35 @@ pub enum Error {
         /// What is missing or wrong, and where.
         reason: String,
     },
+    /// A manifest of tools that cannot be used.
+    #[error("expected a manifest of tools: {reason}")]
+    Manifest {
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A file of a tool could not be read.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The strict mode refuses to run programs where a layer of their confinement is missing.
+    #[error("this machine lacks {missing}, and the strict mode runs no program without")]
+    Layers {
+        /// What is missing.
+        missing: String,
+    },
+    /// A tool's program, module or server that could not be started.
+    #[error("failed to start {what}: {reason}")]
+    Start {
+        /// The program, module or server.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
 }
 
 /// A result with this crate's [`Error`].

@@ -11,12 +11,18 @@
 //! - [`sandbox`]: what happens when a call runs, over a [`state`];
 //! - [`world`]: built-in tools that run;
 //! - [`import`]: tools that an MCP server or an OpenAPI document describes;
+//! - `process`, `wasm`, `mcp`: tools that are programs, WebAssembly modules and MCP servers, each behind the feature of its
+//!   name;
 //! - [`source`]: the tools of a run, from any of these.
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "process"), forbid(unsafe_code))]
 
 pub mod call;
 pub mod error;
 pub mod import;
+#[cfg(all(feature = "mcp", unix))]
+pub mod mcp;
+#[cfg(all(feature = "process", target_os = "linux"))]
+pub mod process;
 pub mod prompt;
 pub mod sandbox;
 pub mod schema;
@@ -24,6 +30,10 @@ pub mod source;
 pub mod spec;
 pub mod state;
 pub mod task;
+#[cfg(any(feature = "process", feature = "wasm", feature = "mcp"))]
+mod toolbox;
+#[cfg(feature = "wasm")]
+pub mod wasm;
 pub mod world;
 
 pub use call::ToolCall;

@@ -33,11 +33,24 @@ pub struct Limits {
     pub state_bytes: usize,
     /// How large its value may be, bytes of JSON. Default 64 KiB.
     pub output_bytes: usize,
+    /// How long a tool outside of this program's own code may take, milliseconds by the clock. Default 2,000.
+    pub millis: u64,
+    /// How much memory such a tool may have, bytes. Default 256 MiB.
+    pub memory_bytes: usize,
+    /// Instructions of a WebAssembly tool, about one each; like `steps` the same on every machine. Default 1,000,000,000.
+    pub fuel: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps: 10_000, state_bytes: 1 << 20, output_bytes: 64 << 10 }
+        Self {
+            steps: 10_000,
+            state_bytes: 1 << 20,
+            output_bytes: 64 << 10,
+            millis: 2_000,
+            memory_bytes: 256 << 20,
+            fuel: 1_000_000_000,
+        }
     }
 }
 
@@ -51,12 +64,14 @@ pub enum End {
     ToolError(String),
     /// It was not run, because the call does not fit its tool.
     Refused(Refusal),
-    /// It used up its time ([`Limits::steps`]).
+    /// It used up its time ([`Limits::steps`], [`Limits::millis`] or [`Limits::fuel`]).
     TimedOut,
-    /// The state would have become too large.
+    /// The state would have become too large, or the tool wanted more memory than it may have.
     OutOfMemory,
     /// Its value is too large.
     TooMuchOutput,
+    /// The tool itself is at fault, whatever the call: it crashed, or answered in another form than it should.
+    Broken(String),
 }
 
 impl End {
@@ -69,6 +84,7 @@ impl End {
             Self::TimedOut => "timed_out",
             Self::OutOfMemory => "out_of_memory",
             Self::TooMuchOutput => "too_much_output",
+            Self::Broken(_) => "broken",
         }
     }
 

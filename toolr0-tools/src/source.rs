@@ -74,13 +74,19 @@ impl Source {
         Self::listed(mcp::tools(reply)?)
     }
 
+    /// Tools of one domain that `sandbox` runs.
+    ///
+    /// # Errors
+    ///
+    /// If it has none.
+    pub fn sandboxed(title: &str, skipped: Vec<(String, String)>, sandbox: Box<dyn Sandbox>) -> Result<Self> {
+        let menu = Menu { domain: domain(title), tools: sandbox.tools().to_vec() };
+        Self::new(vec![menu], skipped, Some(sandbox))
+    }
+
     fn listed(imported: Imported) -> Result<Self> {
         let Imported { title, tools, skipped } = imported;
-        // A domain is a word of a prompt.
-        let word = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-        let domain = title.trim().chars().take(32).map(word).collect::<String>();
-        let domain = if domain.is_empty() { "tools".to_owned() } else { domain };
-        Self::new(vec![Menu { domain, tools }], skipped, None)
+        Self::new(vec![Menu { domain: domain(&title), tools }], skipped, None)
     }
 
     fn new(
@@ -105,4 +111,11 @@ impl Source {
     pub fn schema(&self, tool: &str) -> Option<&Schema> {
         self.schemas.iter().find(|schema| schema.spec().name == tool)
     }
+}
+
+/// A title as a domain, which is a word of a prompt.
+fn domain(title: &str) -> String {
+    let word = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let domain = title.trim().chars().take(32).map(word).collect::<String>();
+    if domain.is_empty() { "tools".to_owned() } else { domain }
 }

@@ -6,6 +6,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod chat;
 pub(crate) mod configs;
 pub(crate) mod crossplay;
+pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod figures;

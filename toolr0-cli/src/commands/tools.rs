@@ -15,9 +15,12 @@ use crate::ui::out;
 /// Lists tools, runs calls one after the other, or checks them.
 pub(crate) fn run(args: &Tools, global: Global) -> Result<ExitCode> {
     match args {
-        Tools::List { source } => list(&source::open(source)?, global),
-        Tools::Call { source, calls, seed } => call(&source::open(source)?, source, calls, *seed, global),
-        Tools::Check { source, calls } => check(&source::open(source)?, calls, global),
+        Tools::List { source } => list(&source::open(source, false)?, global),
+        Tools::Call { source, calls, seed, strict, timeout } => {
+            let limits = Limits { millis: timeout.saturating_mul(1000), ..Limits::default() };
+            call(&source::open(source, *strict)?, source, calls, (*seed, limits), global)
+        }
+        Tools::Check { source, calls } => check(&source::open(source, false)?, calls, global),
     }
 }
 
@@ -60,7 +63,13 @@ fn param(name: &str, schema: &Value, required: bool) -> String {
 }
 
 /// Runs calls on one state, and fails if any of them did not end with a value.
-fn call(source: &Source, name: &str, calls: &[String], seed: u64, global: Global) -> Result<ExitCode> {
+fn call(
+    source: &Source,
+    name: &str,
+    calls: &[String],
+    (seed, limits): (u64, Limits),
+    global: Global,
+) -> Result<ExitCode> {
     let Some(sandbox) = &source.sandbox else {
         bail!("the tools of {name} are described, not run; `toolr0 tools check` checks calls");
     };
@@ -68,7 +77,7 @@ fn call(source: &Source, name: &str, calls: &[String], seed: u64, global: Global
     let mut state = sandbox.state(seed);
     let mut all = true;
     for call in &calls {
-        let outcome = sandbox.run(call, &mut state, &Limits::default());
+        let outcome = sandbox.run(call, &mut state, &limits);
         all &= outcome.end.value().is_some();
         let line = match global.json {
             true => json!({"call": call, "outcome": outcome, "state": state.hash()}).to_string(),

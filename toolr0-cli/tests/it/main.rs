@@ -11,6 +11,8 @@ mod endpoint;
 mod eval;
 mod foreign;
 mod given;
+#[cfg(unix)]
+mod live;
 mod report;
 mod rooms;
 mod runs;

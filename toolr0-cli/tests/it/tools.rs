@@ -66,7 +66,7 @@ fn documents_are_read_and_bad_sources_are_named() {
             vec!["list", "world:moon"],
             "error: world:moon: there is no world `moon`, expected one of calendar,",
         ),
-        (vec!["list", "moon"], "error: moon: expected world:NAME,.., openapi:FILE or mcp:FILE"),
+        (vec!["list", "moon"], "error: moon: expected world:NAME,.., openapi:FILE, mcp:FILE"),
         (vec!["list", "mcp:none.json"], "error: failed to read none.json"),
         (vec!["list", "mcp:cut.json"], "error: cut.json is not valid JSON"),
         (vec!["list", "mcp:api.yaml"], "error: mcp:api.yaml: expected the reply of MCP's `tools/list`"),

@@ -152,7 +152,17 @@ impl<'a> Desk<'a> {
         Self { state, limits, steps: 0 }
     }
 
-    fn step(&mut self, rows: usize) -> Reply<()> {
+    /// How many more steps the call has.
+    pub(super) fn steps_left(&self) -> u64 {
+        self.limits.steps.saturating_sub(self.steps)
+    }
+
+    /// How large its value may be, bytes of JSON.
+    pub(super) fn output_bytes(&self) -> usize {
+        self.limits.output_bytes
+    }
+
+    pub(super) fn step(&mut self, rows: usize) -> Reply<()> {
         self.steps = self.steps.saturating_add(rows as u64);
         if self.steps <= self.limits.steps { Ok(()) } else { Err(Stop::Steps) }
     }

@@ -30,6 +30,8 @@ mod math;
 mod memory;
 mod messages;
 mod shop;
+mod sql;
+mod sqlite;
 mod travel;
 mod units;
 mod vehicle;
@@ -62,7 +64,7 @@ struct World {
     tools: &'static [Tool],
 }
 
-const ALL: [&World; 16] = [
+const ALL: [&World; 17] = [
     &calendar::WORLD,
     &education::WORLD,
     &files::WORLD,
@@ -75,6 +77,7 @@ const ALL: [&World; 16] = [
     &memory::WORLD,
     &messages::WORLD,
     &shop::WORLD,
+    &sql::WORLD,
     &travel::WORLD,
     &units::WORLD,
     &vehicle::WORLD,

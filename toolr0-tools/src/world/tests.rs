@@ -156,7 +156,8 @@ fn every_limit_ends_a_call_and_leaves_the_state_alone() {
     let long = "x".repeat(5000);
     let store = call("write_file", json!({"path": "docs/long.txt", "text": long}));
     let find = call("search_files", json!({"word": "version"}));
-    let limits = |steps, state_bytes, output_bytes| Limits { steps, state_bytes, output_bytes };
+    let limits =
+        |steps, state_bytes, output_bytes| Limits { steps, state_bytes, output_bytes, ..Limits::default() };
     for (call, limits, want) in [
         (&find, limits(3, 1 << 20, 1 << 16), End::TimedOut),
         (&store, limits(100, 3000, 1 << 16), End::OutOfMemory),
@@ -210,4 +211,101 @@ proptest! {
         }
         prop_assert_eq!(state.hash(), twin.hash());
     }
+}
+
+/// How one statement ends in the world `sql`, and the state after it.
+fn sql(tool: &str, statement: &str) -> (State, End) {
+    let (state, mut ends) = play("sql", &[(tool, json!({"sql": statement}))]);
+    (state, ends.remove(0))
+}
+
+#[test]
+fn statements_read_and_change_the_rows_of_the_state() {
+    let worlds = Worlds::new(&["sql"]).unwrap();
+    let before = worlds.state(0);
+    let (_, end) = sql("run_query", "SELECT count(*) AS n, max(salary) AS most FROM staff");
+    let most = before.rows("staff").map(|row| row["salary"].as_i64().unwrap()).max().unwrap();
+    assert_eq!(end, End::Value(json!([{"n": 12, "most": most}])));
+    let all: Vec<Value> = before.rows("staff").map(|row| Value::Object(row.clone())).collect();
+    assert_eq!(
+        sql("run_query", "SELECT * FROM staff").1,
+        End::Value(all.into()),
+        "in the order of their keys"
+    );
+
+    let (state, end) =
+        sql("run_update", "UPDATE staff SET salary = salary + 1, hired = NULL WHERE id > 'S150'");
+    let changed = state.since(&before);
+    assert_eq!(end, End::Value(changed.len().into()));
+    for change in &changed {
+        let (old, new) = (change.before.as_ref().unwrap(), change.after.as_ref().unwrap());
+        assert_eq!(old["salary"].as_i64().unwrap() + 1, new["salary"].as_i64().unwrap());
+        assert!(change.table == "staff" && !new.contains_key("hired"));
+    }
+    let (state, end) = sql("run_update", "DELETE FROM departments WHERE id <> 'legal'");
+    assert_eq!((end, state.rows("departments").count()), (End::Value(json!(3)), 1));
+    let (state, end) = sql("run_update", "INSERT INTO projects VALUES ('J1', 'moon', 'legal', 'planned', 5)");
+    assert_eq!((end, state.rows("projects").count()), (End::Value(json!(1)), 7));
+    // The keys change, the rows stay: what was there is gone, and something else is there.
+    let (state, end) = sql("run_update", "UPDATE departments SET id = 'x' || id");
+    assert_eq!((end, state.since(&before).len()), (End::Value(json!(4)), 8));
+    let count = |condition: &str| {
+        play("sql", &[("count_rows", json!({"table": "Staff", "condition": condition}))]).1.remove(0)
+    };
+    assert_eq!((count(""), count("salary < 0")), (End::Value(json!(12)), End::Value(json!(0))));
+}
+
+#[test]
+fn statements_reach_nothing_but_the_rows() {
+    let before = Worlds::new(&["sql"]).unwrap().state(0);
+    for (tool, statement, want) in [
+        ("run_query", "DELETE FROM staff", "not authorized"),
+        ("run_query", "SELECT * FROM sqlite_schema", "prohibited"),
+        ("run_query", "SELECT random()", "not authorized"),
+        ("run_query", "SELECT datetime('now')", "not authorized"),
+        ("run_query", "SELECT CURRENT_TIMESTAMP", "not authorized"),
+        ("run_query", "SELECT load_extension('x')", "not authorized"),
+        ("run_query", "SELECT 1; SELECT 2", "Multiple statements"),
+        ("run_query", "PRAGMA max_page_count = 1", "not authorized"),
+        ("run_query", "SELECT x'00' AS x", "x is no text and no number"),
+        ("run_query", "SELECT moon FROM staff", "no such column: moon"),
+        ("run_query", "SELECT printf('%9999d', 1)", "too big"),
+        ("run_query", "", "SQL is empty"),
+        ("run_update", "SELECT 1", "this statement changes nothing"),
+        ("run_update", "ATTACH '/tmp/x.db' AS x", "not authorized"),
+        ("run_update", "VACUUM INTO '/nowhere/x.db'", ""),
+        ("run_update", "CREATE TABLE t (a)", "not authorized"),
+        ("run_update", "DROP TABLE staff", "not authorized"),
+        ("run_update", "BEGIN", "not authorized"),
+        (
+            "run_update",
+            "INSERT INTO staff (id, salary) VALUES ('S1', 'much')",
+            "cannot store TEXT value in INTEGER",
+        ),
+        ("run_update", "INSERT INTO departments (id) VALUES ('legal')", "UNIQUE constraint failed"),
+        ("run_update", "INSERT INTO staff (id) VALUES (CAST(x'ff' AS TEXT))", "invalid utf-8"),
+    ] {
+        let (state, end) = sql(tool, statement);
+        assert!(matches!(&end, End::ToolError(why) if why.contains(want)), "{statement}: {end:?}");
+        assert_eq!(state, before, "{statement}");
+        // And the next one finds all as it was.
+        assert_eq!(sql("run_query", "SELECT count(*) AS n FROM staff").1, End::Value(json!([{"n": 12}])));
+    }
+}
+
+#[test]
+fn statements_that_would_not_end_are_ended() {
+    let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT";
+    let start = std::time::Instant::now();
+    assert_eq!(sql("run_query", &format!("{endless} max(n) FROM c")).1, End::TimedOut);
+    assert_eq!(
+        sql("run_query", "SELECT count(*) FROM staff a, staff b, staff c, staff d, staff e").1,
+        End::TimedOut
+    );
+    let long = format!("{endless} printf('%4000d', n) AS x FROM c LIMIT 100");
+    assert_eq!(sql("run_query", &long).1, End::TooMuchOutput);
+    let (state, end) = sql("run_update", &format!("INSERT INTO departments (id) {endless} 'd' || n FROM c"));
+    assert_eq!((end, state.rows("departments").count()), (End::TimedOut, 4));
+    assert!(start.elapsed().as_secs() < 20);
+    assert_eq!(sql("run_query", "SELECT count(*) AS n FROM staff").1, End::Value(json!([{"n": 12}])));
 }
