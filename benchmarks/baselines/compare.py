@@ -196,6 +196,7 @@ def main():
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--folder", type=pathlib.Path, default=cache(), help="for the environment and checkpoints")
+    parser.add_argument("--ours", help="our side, built before: target/release/examples/peer")
     parser.add_argument("--results", type=pathlib.Path, help="a CSV file to append to")
     parser.add_argument("--accept-noisy", action="store_true", help="keep samples that others disturbed")
     parser.add_argument("--json", action="store_true")
@@ -206,7 +207,7 @@ def main():
     if args.samples < 1:
         parser.error("--samples is at least 1")
     args.folder.mkdir(parents=True, exist_ok=True)
-    python, binary = environment(args.folder / "venv"), ours()
+    python, binary = environment(args.folder / "venv"), args.ours or ours()
     root = checkpoints(python, args.folder / "checkpoints")
     rows = []
     for model in models:

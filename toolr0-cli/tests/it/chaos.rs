@@ -1,11 +1,12 @@
-//! A disk that is slow or cannot be written, a clock that jumps, a judge that talks nonsense: a run comes to the same
-//! end, or to one with a name, and its last checkpoint can be gone on with. A disk that is full is in [`crate::crash`].
+//! A disk that is slow or cannot be written, a clock that jumps, a judge that talks nonsense, a tool that is killed: a run
+//! comes to the same end, or to one with a name, and its last checkpoint can be gone on with. A disk that is full is in
+//! [`crate::crash`].
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use toolr0_model::Checkpoint;
 
 use crate::endpoint::{Act, Bad};
@@ -226,4 +227,33 @@ fn a_judge_that_talks_nonsense_gives_no_score() {
     let step = records.iter().find(|record| record["role"] == "generator").unwrap();
     assert!(!judge.asked().is_empty(), "nobody asked the judge");
     assert!(0 < step["unscorable"].as_u64().unwrap(), "{step}");
+}
+
+/// A program behind the tools that is killed in every other call: those golds are refused by name, what is left is
+/// learned from, and the run comes to its end.
+#[test]
+fn a_tool_whose_process_is_killed_ends_no_run() {
+    const TOOL: &str = r#"read -r call
+[ $((${#call} % 2)) = 0 ] && kill -9 $$
+printf '{"value": %s}\n' "$call""#;
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let clinic = format!("mcp:{}", crate::live::clinic().display());
+    let tools = last_json(&succeed(home, &["--json", "tools", "list", &clinic]))["tools"].clone();
+    let script = home.join("tool.sh");
+    std::fs::write(&script, TOOL).unwrap();
+    let manifest =
+        json!({"name": "healthcare", "run": ["/bin/sh", script], "read": ["tool.sh"], "tools": tools});
+    std::fs::write(home.join("manifest.json"), manifest.to_string()).unwrap();
+    let mut more = vec!["--tools", "process:."];
+    for set in ["reward.solver.executed=true", "turns.most=2", "dataset.candidates=48"] {
+        more.extend(["--set", set]);
+    }
+    let output = crate::run(home, &short("r", &more));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let records = lines(&home.join("r/metrics.jsonl"));
+    let dataset = records.iter().find(|record| record["record"] == "dataset").unwrap();
+    let execution = dataset["funnel"].as_array().unwrap().iter().find(|s| s["name"] == "execution").unwrap();
+    assert!(0 < execution["drops"]["gold_limit"].as_u64().unwrap(), "{execution}");
+    assert!(records.iter().any(|record| record["role"] == "solver"), "{execution}");
 }

@@ -10,7 +10,7 @@ use crate::runs::lines;
 use crate::{last_json, run, stderr, stdout, succeed, tiny};
 
 /// The server of `examples/clinic.rs`, which is built with the tests.
-fn clinic() -> PathBuf {
+pub(crate) fn clinic() -> PathBuf {
     let server = Path::new(env!("CARGO_BIN_EXE_toolr0")).with_file_name("examples").join("clinic");
     assert!(server.exists(), "run `cargo build --examples` first: there is no {}", server.display());
     server

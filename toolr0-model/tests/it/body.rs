@@ -81,9 +81,9 @@ fn check(what: &str, params: &Params, model: &CausalLm, body: Body, tolerances: 
     // A layer at a time.
     let model = model.clone().with_body(body).unwrap();
     let (hidden, tape) = model.forward_recomputing(&tokens, &packing, dropout).unwrap();
-    let head = backward(&logprobs(&model, &hidden));
+    let mut head = backward(&logprobs(&model, &hidden));
     let mut seen = std::collections::BTreeMap::<&String, Tensor>::new();
-    let mut take = |store: &GradStore| -> toolr0_model::Result<()> {
+    let mut take = |store: &mut GradStore| -> toolr0_model::Result<()> {
         for (name, var) in params {
             let Some(grad) = store.get(var) else { continue };
             let sum = seen.get(name).map_or(Ok(grad.clone()), |sum| sum + grad)?;
@@ -91,7 +91,7 @@ fn check(what: &str, params: &Params, model: &CausalLm, body: Body, tolerances: 
         }
         Ok(())
     };
-    take(&head).unwrap();
+    take(&mut head).unwrap();
     tape.backward(&head, &mut take).unwrap();
     for (name, var) in params {
         let off = gap(&flat(&seen[name]), &flat(grads.get(var).unwrap()));
