@@ -80,7 +80,10 @@ fn manifest_file(path: &str) -> String {
 }
 
 fn folder(file: &str) -> &Path {
-    Path::new(file).parent().unwrap_or(Path::new(""))
+    match Path::new(file).parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn manifest<T: serde::de::DeserializeOwned>(file: &str) -> Result<T> {

@@ -2,8 +2,10 @@
 //! comes to the same end, or to one with a name, and its last checkpoint can be gone on with. A disk that is full is in
 //! [`crate::crash`].
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -229,12 +231,41 @@ fn a_judge_that_talks_nonsense_gives_no_score() {
     assert!(0 < step["unscorable"].as_u64().unwrap(), "{step}");
 }
 
-/// A program behind the tools that is killed in every other call: those golds are refused by name, what is left is
-/// learned from, and the run comes to its end.
+/// Kills whatever runs `script` and does not end by itself, as long as `on`; says how often.
+fn kill_what_stays(script: &Path, on: &AtomicBool) -> usize {
+    let (mut seen, mut kills) = (HashMap::<PathBuf, Instant>::new(), 0);
+    while on.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(5));
+        let runs_it = |process: &PathBuf| {
+            let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(script.to_str().unwrap())
+        };
+        let running: Vec<PathBuf> = Path::new("/proc")
+            .read_dir()
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(runs_it)
+            .collect();
+        seen.retain(|process, _| running.contains(process));
+        for process in running {
+            let since = *seen.entry(process.clone()).or_insert_with(Instant::now);
+            if Duration::from_millis(100) < since.elapsed() {
+                let killed =
+                    Command::new("kill").arg("-9").arg(process.file_name().unwrap()).output().unwrap();
+                kills += usize::from(killed.status.success());
+            }
+        }
+    }
+    kills
+}
+
+/// A program behind the tools is killed in every other call: those golds are refused by name, what is left is learned
+/// from, and the run comes to its end.
 #[test]
 fn a_tool_whose_process_is_killed_ends_no_run() {
     const TOOL: &str = r#"read -r call
-[ $((${#call} % 2)) = 0 ] && kill -9 $$
+[ $((${#call} % 2)) = 0 ] && while :; do :; done
 printf '{"value": %s}\n' "$call""#;
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
@@ -249,11 +280,20 @@ printf '{"value": %s}\n' "$call""#;
     for set in ["reward.solver.executed=true", "turns.most=2", "dataset.candidates=48"] {
         more.extend(["--set", set]);
     }
-    let output = crate::run(home, &short("r", &more));
+    let on = AtomicBool::new(true);
+    let (output, kills) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_what_stays(&script, &on));
+        let output = crate::run(home, &short("r", &more));
+        on.store(false, Ordering::Relaxed);
+        (output, killer.join().unwrap())
+    });
     assert!(output.status.success(), "{}", stderr(&output));
     let records = lines(&home.join("r/metrics.jsonl"));
     let dataset = records.iter().find(|record| record["record"] == "dataset").unwrap();
     let execution = dataset["funnel"].as_array().unwrap().iter().find(|s| s["name"] == "execution").unwrap();
-    assert!(0 < execution["drops"]["gold_limit"].as_u64().unwrap(), "{execution}");
+    assert!(
+        0 < kills && execution["drops"]["gold_limit"].as_u64().is_some_and(|n| 0 < n),
+        "{kills} kills, {execution}"
+    );
     assert!(records.iter().any(|record| record["role"] == "solver"), "{execution}");
 }
