@@ -219,7 +219,7 @@ impl Database {
         if statement.column_count() == 0 {
             return Err("this statement returns nothing".into());
         }
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let (mut found, mut bytes) = (Vec::new(), 0);
         let mut rows = statement.query([]).map_err(says)?;
         // What is longer than the limit is not returned anyway.
