@@ -1,6 +1,6 @@
 //! Keys and values of many sequences in one tensor of a device, a row to a token: what sampling does there.
 //!
-//! Sequences grow by a token at a time, come and go, and share prefixes. Each knows the rows of its tokens ([`Slots`]);
+//! Sequences grow by a token at a time, come and go, and share prefixes. Each knows the rows of its tokens (`Slots`);
 //! the keys of a batch are gathered by them, padded to the longest sequence, so a step takes as many operations for
 //! many sequences as for one (vLLM's idea, arXiv:2309.06180, with pages of one token).
 
