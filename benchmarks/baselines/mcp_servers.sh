@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Real MCP servers that nobody here wrote, through `toolr0 tools`. Needs Python and PyPI.
+# Real MCP servers that nobody here wrote, through `toolr0 tools`. Needs Python and its package index; the third one needs
+# npm, and is left out where there is none.
 #
 #   benchmarks/baselines/mcp_servers.sh [path/to/toolr0]
 #
@@ -41,4 +42,13 @@ check 'refused' "$time" '{"name": "get_current_time", "arguments": {}}'
 check 'nothing to commit' "$git" "{\"name\": \"git_status\", \"arguments\": {\"repo_path\": \"$home/repo\"}}"
 check 'first' "$git" "{\"name\": \"git_log\", \"arguments\": {\"repo_path\": \"$home/repo\"}}"
 check 'tool_error' "$git" '{"name": "git_status", "arguments": {"repo_path": "/"}}'
+if command -v npm > /dev/null; then
+    npm install --silent --prefix "$home" @modelcontextprotocol/server-everything@2026.8.31
+    everything="mcp:$home/node_modules/.bin/mcp-server-everything"
+    "$toolr0" tools list "$everything"
+    check 'The sum of 2 and 3 is 5' "$everything" '{"name": "get-sum", "arguments": {"a": 2, "b": 3}}'
+    check '"temperature":' "$everything" '{"name": "get-structured-content", "arguments": {"location": "Chicago"}}'
+    got=$("$toolr0" tools call "$everything" '{"name": "trigger-long-running-operation", "arguments": {"duration": 600}}' --timeout 3 || true)
+    grep -q timed_out <<<"$got"
+fi
 echo "all calls ended as they should"
