@@ -250,7 +250,7 @@ fn kill_what_stays(script: &Path, on: &AtomicBool) -> usize {
         seen.retain(|process, _| running.contains(process));
         for process in running {
             let since = *seen.entry(process.clone()).or_insert_with(Instant::now);
-            if Duration::from_millis(100) < since.elapsed() {
+            if Duration::from_millis(400) < since.elapsed() {
                 let killed =
                     Command::new("kill").arg("-9").arg(process.file_name().unwrap()).output().unwrap();
                 kills += usize::from(killed.status.success());
