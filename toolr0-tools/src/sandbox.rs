@@ -14,11 +14,16 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync {
     /// What can be called.
     fn tools(&self) -> &[ToolSpec];
 
-    /// The state that `seed` gives: the same one every time, on every machine.
-    fn state(&self, seed: u64) -> State;
+    /// The state that `seed` gives: the same one every time, on every machine. Empty for tools that keep none, or do not
+    /// show what they keep.
+    fn state(&self, _seed: u64) -> State {
+        State::default()
+    }
 
     /// What a question of this domain can speak of in that state: rows with their table.
-    fn facts(&self, domain: &str, seed: u64) -> Vec<(&'static str, Row)>;
+    fn facts(&self, _domain: &str, _seed: u64) -> Vec<(&'static str, Row)> {
+        Vec::new()
+    }
 
     /// Runs one call. `state` changes only where the call ends with a [`End::Value`].
     fn run(&self, call: &ToolCall, state: &mut State, limits: &Limits) -> Outcome;

@@ -16,7 +16,7 @@ use wasmtime::{Config, Engine, InstancePre, Linker, Module, ResourceLimiter, Sto
 
 use crate::error::{Error, Result};
 use crate::sandbox::{End, Limits, Outcome, Sandbox};
-use crate::state::{Row, State};
+use crate::state::State;
 use crate::toolbox::{Toolbox, read_reply};
 use crate::{ToolCall, ToolSpec};
 
@@ -182,15 +182,6 @@ fn compile(bytes: &[u8]) -> std::result::Result<(Engine, InstancePre<Guest>), St
 impl Sandbox for Modules {
     fn tools(&self) -> &[ToolSpec] {
         self.toolbox.specs()
-    }
-
-    /// Empty: an instance lives for one call.
-    fn state(&self, _seed: u64) -> State {
-        State::default()
-    }
-
-    fn facts(&self, _domain: &str, _seed: u64) -> Vec<(&'static str, Row)> {
-        Vec::new()
     }
 
     fn run(&self, call: &ToolCall, _state: &mut State, limits: &Limits) -> Outcome {

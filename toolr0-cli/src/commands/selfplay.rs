@@ -158,11 +158,12 @@ fn headroom(
 /// Runs, goes on with a run, or says what a run would do.
 pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     let mut job = Job::new(args)?;
-    let tools = job.run.tools.as_deref().map(|source| source::open(source, false)).transpose()?;
     if args.dry_run {
         dry_run(&job.model, &job.run, global)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // A dry run starts no server.
+    let tools = job.run.tools.as_deref().map(|source| source::open(source, false)).transpose()?;
     let mut screen = Screen::new(global);
     if args.config.is_none() && args.resume.is_none() && job.model != EMBEDDED {
         screen.warn(

@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use crate::error::{Error, Result};
 use crate::import::{Imported, mcp};
 use crate::sandbox::{End, Limits, Outcome, Sandbox};
-use crate::state::{Row, State};
+use crate::state::State;
 use crate::toolbox::Toolbox;
 use crate::{ToolCall, ToolSpec};
 use link::{Address, Link};
@@ -226,15 +226,6 @@ fn read_result(result: CallToolResult) -> End {
 impl Sandbox for Server {
     fn tools(&self) -> &[ToolSpec] {
         self.toolbox.specs()
-    }
-
-    /// Empty: what a server keeps, it does not show.
-    fn state(&self, _seed: u64) -> State {
-        State::default()
-    }
-
-    fn facts(&self, _domain: &str, _seed: u64) -> Vec<(&'static str, Row)> {
-        Vec::new()
     }
 
     fn run(&self, call: &ToolCall, _state: &mut State, limits: &Limits) -> Outcome {

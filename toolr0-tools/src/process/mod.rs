@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::sandbox::{End, Limits, Outcome, Sandbox};
-use crate::state::{Row, State};
+use crate::state::State;
 use crate::toolbox::{Toolbox, read_reply};
 use crate::{ToolCall, ToolSpec};
 use confine::Confinement;
@@ -102,15 +102,6 @@ fn find(name: &str, folder: &Path) -> Result<PathBuf> {
 impl Sandbox for Processes {
     fn tools(&self) -> &[ToolSpec] {
         self.toolbox.specs()
-    }
-
-    /// Empty: what a program keeps, it does not show.
-    fn state(&self, _seed: u64) -> State {
-        State::default()
-    }
-
-    fn facts(&self, _domain: &str, _seed: u64) -> Vec<(&'static str, Row)> {
-        Vec::new()
     }
 
     fn run(&self, call: &ToolCall, _state: &mut State, limits: &Limits) -> Outcome {
