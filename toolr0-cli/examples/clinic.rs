@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo build --release --example clinic
 //! toolr0 tools list mcp:target/release/examples/clinic
-//! toolr0 tools call mcp:target/release/examples/clinic '{"name": "find_checkup", "arguments": {"patient": "Nora Lind"}}'
+//! toolr0 tools call mcp:target/release/examples/clinic '{"name": "find_checkup", "arguments": {"patient": "Nora Lind", "date": "2026-03-05"}}'
 //! ```
 //!
 //! The same call is answered alike every time, so that two answers of a model can be compared by what they get.
@@ -73,7 +73,7 @@ fn tools() -> Value {
         json!({"name": name, "description": about, "inputSchema": schema})
     };
     json!([
-        tool("find_checkup", "Look for a checkup.", &["patient"]),
+        tool("find_checkup", "Look for a checkup.", &["patient", "date"]),
         tool("book_checkup", "Book a checkup.", &["city", "date"]),
         tool("postpone_checkup", "Move a checkup to another time.", &["patient", "time"]),
     ])
@@ -87,25 +87,24 @@ fn call(tool: &str, arguments: &Value) -> Result<Value, String> {
     let two = |text: &str, least: u8, most: u8| {
         text.len() == 2 && text.parse().is_ok_and(|n| least <= n && n <= most)
     };
+    let day = |date| match str::split(date, '-').collect::<Vec<_>>()[..] {
+        [year, month, day] if year.len() == 4 && two(month, 1, 12) && two(day, 1, 31) => Ok(date),
+        _ => Err(format!("{date} is no date such as 2026-03-05")),
+    };
     match tool {
         "find_checkup" => {
-            let patient = text("patient")?;
+            let (patient, date) = (text("patient")?, day(text("date")?)?);
             let n = patient
                 .to_lowercase()
                 .bytes()
                 .fold(7u32, |n, byte| n.wrapping_mul(31).wrapping_add(byte.into()));
             Ok(
-                json!({"patient": patient, "room": n % 40 + 1, "time": format!("{:02}:{:02}", 8 + n / 40 % 10, n / 400 % 4 * 15)}),
+                json!({"patient": patient, "date": date, "room": n % 40 + 1, "time": format!("{:02}:{:02}", 8 + n / 40 % 10, n / 400 % 4 * 15)}),
             )
         }
         "book_checkup" => {
-            let (city, date) = (text("city")?, text("date")?);
-            match date.split('-').collect::<Vec<_>>()[..] {
-                [year, month, day] if year.len() == 4 && two(month, 1, 12) && two(day, 1, 31) => {
-                    Ok(json!({"booked": city, "date": date}))
-                }
-                _ => Err(format!("{date} is no date such as 2026-03-05")),
-            }
+            let (city, date) = (text("city")?, day(text("date")?)?);
+            Ok(json!({"booked": city, "date": date}))
         }
         "postpone_checkup" => {
             let (patient, time) = (text("patient")?, text("time")?);

@@ -332,6 +332,8 @@ pub(crate) enum HeldOut {
     Exam,
     /// The development set, on which choices are made
     Dev,
+    /// The exam's questions over menus without the tools they need: right is to call nothing
+    Abstention,
 }
 
 impl HeldOut {
@@ -340,6 +342,7 @@ impl HeldOut {
         match self {
             Self::Exam => base::exam_questions(n),
             Self::Dev => base::dev_questions(n),
+            Self::Abstention => base::abstention_questions(n),
         }
     }
 }
@@ -349,6 +352,7 @@ impl std::fmt::Display for HeldOut {
         f.write_str(match self {
             Self::Exam => "exam",
             Self::Dev => "dev",
+            Self::Abstention => "abstention",
         })
     }
 }

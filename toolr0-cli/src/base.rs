@@ -33,6 +33,11 @@ pub(crate) fn exam_questions(n: usize) -> Vec<Task> {
     exam::exam(EXAM_SEED, n)
 }
 
+/// The first `n` questions of the exam over menus that no longer serve them.
+pub(crate) fn abstention_questions(n: usize) -> Vec<Task> {
+    exam::abstention(EXAM_SEED, n)
+}
+
 /// The first `n` questions of the development set.
 pub(crate) fn dev_questions(n: usize) -> Vec<Task> {
     exam::dev(DEV_SEED, n)

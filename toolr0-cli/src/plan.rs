@@ -64,7 +64,7 @@ impl Plan {
         let solver_steps = iterations * run.selfplay.solver_steps;
         let invented = generator_steps * g.prompts * g.group_size;
         let solved = solver_steps * s.prompts * s.group_size;
-        let candidates = iterations * run.dataset.candidates;
+        let candidates = iterations * run.fresh_candidates();
         let probe_tokens = run.probe.sampling.max_new_tokens;
         let mut phases = vec![
             phase("generator learns", generator_steps, invented, g.sampling.max_new_tokens),

@@ -1,10 +1,11 @@
 //! Who answers prompts where the text of an answer is all that is needed: probing, verification, judging, measuring.
 //!
-//! A policy in this process does ([`Sampler`]), or somebody outside of it. Rollouts that are trained on are no answers:
-//! their token ids and log-probabilities are recorded where they are drawn, and only the sampler records them.
+//! A policy in this process does ([`Sampler`]), or somebody outside of it. Only the policy records the ids and
+//! log-probabilities that it draws; with them an answer can be trained on later.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use toolr0_curriculum::Drops;
 use toolr0_model::SamplingConfig;
 use toolr0_model::rng::Stream;
@@ -21,6 +22,8 @@ pub struct Answers {
     /// One text for each stream of each prompt, in order. `None` is an answer that did not come: it is unknown, which is
     /// neither right nor wrong.
     pub texts: Vec<Vec<Option<String>>>,
+    /// The same answers as they were drawn, for each prompt; empty if somebody outside drew them.
+    pub rollouts: Vec<Vec<Rollout>>,
     /// Tokens that were drawn, as far as it was told.
     pub tokens: usize,
     /// Why answers did not come, counted.
@@ -30,14 +33,32 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The texts of rollouts.
-    pub(crate) fn of(groups: &[Group]) -> Self {
+    /// Rollouts as answers.
+    pub(crate) fn of(groups: Vec<Group>) -> Self {
         let mut answers = Self::default();
-        for group in groups {
-            answers.tokens += group.rollouts.iter().map(Rollout::own_tokens).sum::<usize>();
-            answers.texts.push(group.rollouts.iter().map(|rollout| Some(rollout.text.clone())).collect());
+        for Group { rollouts, .. } in groups {
+            answers.tokens += rollouts.iter().map(Rollout::own_tokens).sum::<usize>();
+            answers.texts.push(rollouts.iter().map(|rollout| Some(rollout.text.clone())).collect());
+            answers.rollouts.push(rollouts);
         }
         answers
+    }
+}
+
+/// What was answered to one task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The texts; `None` where an answer did not come.
+    pub texts: Vec<Option<String>>,
+    /// The same as rollouts; empty if they were drawn outside.
+    pub rollouts: Vec<Rollout>,
+}
+
+impl Heard {
+    /// Adds further answers to the same task.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.texts.extend(more.texts);
+        self.rollouts.extend(more.rollouts);
     }
 }
 
@@ -80,7 +101,7 @@ impl Answerer for Sampler {
         sampling: &SamplingConfig,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        Ok(Answers::of(&self.sample(prompts, sampling, progress)?))
+        Ok(Answers::of(self.sample(prompts, sampling, progress)?))
     }
 
     fn converse(
@@ -90,7 +111,7 @@ impl Answerer for Sampler {
         desk: &Desk<'_>,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Answers> {
-        Ok(Answers::of(&Self::converse(self, prompts, sampling, desk, progress)?))
+        Ok(Answers::of(Self::converse(self, prompts, sampling, desk, progress)?))
     }
 }
 
@@ -133,15 +154,17 @@ pub(crate) struct Tab {
 }
 
 impl Tab {
-    /// Books answers, and hands out their texts.
+    /// Books answers, and hands them out task by task.
     ///
     /// # Errors
     ///
     /// What ended the answering, if something did.
-    pub(crate) fn book(&mut self, answers: Answers) -> Result<Vec<Vec<Option<String>>>> {
-        let Answers { texts, tokens, unknown, ended } = answers;
+    pub(crate) fn book(&mut self, answers: Answers) -> Result<Vec<Heard>> {
+        let Answers { texts, rollouts, tokens, unknown, ended } = answers;
         self.tokens += tokens;
         self.unknown.merge(&unknown);
-        ended.map_or(Ok(texts), Err)
+        let rollouts = rollouts.into_iter().chain(std::iter::repeat_with(Vec::new));
+        let heard = texts.into_iter().zip(rollouts).map(|(texts, rollouts)| Heard { texts, rollouts });
+        ended.map_or_else(|| Ok(heard.collect()), Err)
     }
 }

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::Value;
-use toolr0_curriculum::{SpecLaw, SpecTables};
+use toolr0_curriculum::{Candidate, SpecLaw, SpecTables};
 use toolr0_model::rng::Stream;
 use toolr0_reward::reward::{Curriculum, RewardConfig};
 use toolr0_reward::verify::{VerifyConfig, usable};
@@ -155,6 +155,12 @@ impl<'a> Assignment<'a> {
         }
     }
 
+    /// The task in a completion as a candidate for training.
+    pub(crate) fn candidate(&self, text: &str) -> std::result::Result<Candidate, Fault> {
+        let candidate = Candidate::new(self.parse(text)?, self.spec.clone());
+        Ok(Candidate { seed: self.scene.as_ref().and_then(|scene| scene.seed), ..candidate })
+    }
+
     /// Whether a task is sound, and its gold works.
     pub(crate) fn verify(&self, task: &Task, config: &VerifyConfig) -> std::result::Result<(), Fault> {
         verify(task, &self.spec, config)?;
@@ -167,10 +173,5 @@ impl<'a> Assignment<'a> {
             None => config.of_generator(text, &self.spec, worth),
             Some(scene) => config.of_generator_given(text, &self.spec, &scene.given(), worth),
         }
-    }
-
-    /// The seed of the state that its calls run from, where they run.
-    pub(crate) fn seed(&self) -> Option<u64> {
-        self.scene.as_ref()?.seed
     }
 }

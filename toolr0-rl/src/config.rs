@@ -169,6 +169,9 @@ pub struct DatasetConfig {
     /// Updates of the solver's turn up to which the samples that measured a task are also its rollouts, before new ones are
     /// drawn; their importance weights are the ratios of the loss. Default 0: never.
     pub reuse_within: usize,
+    /// Whether the sound tasks of the generator's own steps are candidates too, with the probes that measured them; as many
+    /// completions fewer are drawn as those steps drew. Default false.
+    pub pool_probed: bool,
     /// Tasks kept. Default 2,000.
     pub tasks: usize,
     /// Shares of easy, medium and hard tasks. Default 20, 50, 30 %.
@@ -193,6 +196,7 @@ impl Default for DatasetConfig {
             agreement: toolr0_curriculum::pool::AGREEMENT,
             agree: Agree::default(),
             reuse_within: 0,
+            pool_probed: false,
             tasks: 2000,
             mix: Mix::default(),
             bands: Bands::default(),
@@ -388,6 +392,12 @@ impl RunConfig {
     /// How forecasts of success become priors, if they do.
     pub fn loss_prior(&self) -> Option<LossPriorConfig> {
         self.probe.posterior.and_then(|posterior| posterior.loss_prior)
+    }
+
+    /// Completions that a dataset draws itself: without those that the generator's steps drew, where these are pooled.
+    pub fn fresh_candidates(&self) -> usize {
+        let probed = self.selfplay.generator_steps * self.generator.prompts * self.generator.group_size;
+        self.dataset.candidates.saturating_sub(if self.dataset.pool_probed { probed } else { 0 })
     }
 
     /// Whether the judge has a say in the generator's reward.

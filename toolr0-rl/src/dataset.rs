@@ -8,14 +8,14 @@ use toolr0_model::SamplingConfig;
 use toolr0_reward::{Stage, Verdict, judge_on};
 use toolr0_tools::{Task, TaskId};
 
-use crate::answers::{Answers, Cast, Tab};
+use crate::answers::{Cast, Heard, Tab};
 use crate::error::{Error, Result};
 use crate::ledger::{Cost, Entry, lines};
 use crate::memory::Said;
 use crate::policy::{Rollout, Sampler};
 use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample};
 use crate::said::{answered, mark_sound, overheard};
-use crate::selfplay::{SelfPlay, ask, each_with, histogram, mean, sampled, solved, verdicts};
+use crate::selfplay::{MeasuredTask, SelfPlay, ask, each_with, histogram, mean, sampled, solved, verdicts};
 use crate::state::State;
 
 /// What the candidates of one iteration have become.
@@ -39,7 +39,7 @@ impl SelfPlay<'_> {
         let (generator, solver) = (state.generator.sampler(rows)?, state.solver.sampler(rows)?);
         let cast = self.trusted(Cast::new(&solver, self.outside), &solver, state);
         let Some(Dataset { tasks, drawn, samples, mut report, mut cost, said, asked }) =
-            self.dataset(state, &generator, cast, &solver, observer)?
+            self.dataset(state, &generator, cast, observer)?
         else {
             return Ok(());
         };
@@ -65,14 +65,14 @@ impl SelfPlay<'_> {
         state: &State,
         generator: &Sampler,
         cast: Cast<'_>,
-        solver: &Sampler,
         observer: &mut dyn Observer,
     ) -> Result<Option<Dataset>> {
         let (config, data, iteration) = (self.config, &self.config.dataset, state.position.iteration);
         let stream = self.root.child(iteration).child("dataset");
-        let asked = self.assign(&state.memory, data.candidates, stream);
+        let fresh = config.fresh_candidates();
+        let asked = self.assign(&state.memory, fresh, stream);
         let prompts = ask(&asked, stream, 1, |asked| asked.prompt(config.style));
-        observer.begin(Phase::Candidates, iteration, data.candidates);
+        observer.begin(Phase::Candidates, iteration, fresh);
         let groups = {
             let mut progress = |done: usize| {
                 observer.advance(done, "");
@@ -86,16 +86,13 @@ impl SelfPlay<'_> {
         let written = sampled(&groups);
         let (mut unreadable, mut candidates) = (Drops::default(), Vec::new());
         for (rollout, asked) in each_with(&groups, &asked) {
-            match asked.parse(&rollout.text) {
-                Ok(task) => {
-                    let candidate = Candidate::new(task, asked.spec.clone());
-                    candidates.push(Candidate { seed: asked.seed(), ..candidate });
-                }
+            match asked.candidate(&rollout.text) {
+                Ok(candidate) => candidates.push(candidate),
                 Err(fault) => _ = unreadable.add(fault.kind()),
             }
         }
         let mut funnel = Funnel::default();
-        funnel.record("parse", data.candidates, unreadable);
+        funnel.record("parse", fresh, unreadable);
         let mut said = overheard(&candidates);
         let mut pool = Pool::new(candidates, funnel);
         pool.step("structure", |mut all| {
@@ -117,6 +114,15 @@ impl SelfPlay<'_> {
             });
         }
         mark_sound(&mut said, &pool.candidates);
+        let mut known: HashMap<TaskId, Heard> = HashMap::new();
+        if data.pool_probed {
+            // They come first: of two that are alike, the one whose probes are paid for stays.
+            let found = state.found.iter().map(|found| found.candidate.clone());
+            pool.candidates.splice(0..0, found);
+            pool.funnel.record("probed before", pool.candidates.len(), Drops::default());
+            let heard = state.found.iter().map(|found| (found.candidate.task.id(), found.heard.clone()));
+            heard.for_each(|(id, heard)| _ = known.entry(id).or_insert(heard));
+        }
         pool.step("dedup", dedup);
         self.withdraw(&mut pool.candidates, stream.child("withdrawn"));
         let mut contaminated = Vec::new();
@@ -127,43 +133,41 @@ impl SelfPlay<'_> {
                 (kept, drops)
             });
         }
-        observer.begin(Phase::Verification, iteration, pool.candidates.len() * data.samples);
+        let mut heard: Vec<Option<Heard>> =
+            pool.candidates.iter().map(|c| known.remove(&c.task.id())).collect();
+        let open: Vec<usize> = (0..heard.len()).filter(|at| heard[*at].is_none()).collect();
+        observer.begin(Phase::Verification, iteration, open.len() * data.samples);
         let sampling = SamplingConfig { temperature: data.temperature, ..config.probe.sampling.clone() };
-        let tasks: Vec<(usize, &Task)> = pool.candidates.iter().map(|c| &c.task).enumerate().collect();
-        let stages: Vec<Option<Stage<'_>>> = pool.candidates.iter().map(|c| self.stage(c.seed)).collect();
-        let (attempted, rollouts) = {
+        let tasks: Vec<(usize, &Task)> = open.iter().map(|at| (*at, &pool.candidates[*at].task)).collect();
+        let stages: Vec<Option<Stage<'_>>> =
+            open.iter().map(|at| self.stage(pool.candidates[*at].seed)).collect();
+        let attempted = {
             let mut progress = |done: usize| {
                 observer.advance(done, "");
                 !observer.stopped()
             };
             let (which, stream) = (0..data.samples, stream.child("attempts"));
-            if 0 < data.reuse_within {
-                let prompts = self.asked(&tasks, which, stream);
-                let groups = solver.sample(&prompts, &sampling, &mut progress)?;
-                (Answers::of(&groups), groups.into_iter().map(|group| group.rollouts).collect())
-            } else {
-                let verifier = cast.verifier;
-                let answers =
-                    self.attempt(&tasks, &stages, verifier, &sampling, which, stream, &mut progress)?;
-                (answers, Vec::new())
-            }
+            self.attempt(&tasks, &stages, cast.verifier, &sampling, which, stream, &mut progress)?
         };
         if observer.stopped() {
             return Ok(None);
         }
-        let mut tab = Tab::default();
-        let answers = tab.book(attempted)?;
-        let asked = pool.candidates.iter().zip(&answers).map(|(c, answers)| answered(c, answers)).collect();
-        for (candidate, answers) in pool.candidates.iter_mut().zip(&answers) {
-            let verdicts = verdicts(&candidate.task, answers, self.stage(candidate.seed).as_ref());
-            candidate.attempts = solved(&verdicts);
-            candidate.weakest_call = weakest_call(&verdicts);
+        let (mut tab, mut asked) = (Tab::default(), Vec::with_capacity(open.len()));
+        for (&at, answers) in open.iter().zip(tab.book(attempted)?) {
+            asked.push(answered(&pool.candidates[at], &answers.texts));
+            heard[at] = Some(answers);
         }
-        let p_hat = histogram(pool.candidates.iter().map(|c| c.attempts), data.samples);
-        let answers: HashMap<TaskId, Vec<Option<String>>> =
-            pool.candidates.iter().map(|c| c.task.id()).zip(answers).collect();
-        let mut drawn: BTreeMap<TaskId, Vec<Rollout>> =
-            pool.candidates.iter().map(|c| c.task.id()).zip(rollouts).collect();
+        let (mut answers, mut drawn) = (HashMap::new(), BTreeMap::new());
+        for (candidate, heard) in pool.candidates.iter_mut().zip(heard) {
+            let found = self.measured(candidate.clone(), heard.unwrap_or_default());
+            *candidate = found.candidate;
+            answers.insert(candidate.task.id(), found.heard.texts);
+            if 0 < data.reuse_within {
+                drawn.insert(candidate.task.id(), found.heard.rollouts);
+            }
+        }
+        let most = data.samples.max(if data.pool_probed { config.probe.samples } else { 0 });
+        let p_hat = histogram(pool.candidates.iter().map(|c| c.attempts), most);
         pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
         let selection = data.selection();
         let mut failed = Ok(());
@@ -198,6 +202,15 @@ impl SelfPlay<'_> {
         let samples = showcase(&tasks, &answers, &|seed| self.stage(seed));
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
         Ok(Some(Dataset { tasks, drawn, samples, report, cost, said, asked }))
+    }
+}
+
+impl SelfPlay<'_> {
+    /// A task with what the answers to it say of it.
+    pub(crate) fn measured(&self, candidate: Candidate, heard: Heard) -> MeasuredTask {
+        let verdicts = verdicts(&candidate.task, &heard.texts, self.stage(candidate.seed).as_ref());
+        let (attempts, weakest_call) = (solved(&verdicts), weakest_call(&verdicts));
+        MeasuredTask { candidate: Candidate { attempts, weakest_call, ..candidate }, heard }
     }
 }
 

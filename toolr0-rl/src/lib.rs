@@ -53,7 +53,7 @@ pub mod state;
 pub mod trust;
 pub mod update;
 
-pub use answers::{Answerer, Answers};
+pub use answers::{Answerer, Answers, Heard};
 pub use config::RunConfig;
 pub use error::{Error, Result};
 pub use policy::{Agent, Group, Role, Rollout, Sampler};

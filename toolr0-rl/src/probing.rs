@@ -8,7 +8,7 @@ use toolr0_model::rng::Stream;
 use toolr0_reward::Stage;
 use toolr0_tools::Task;
 
-use crate::answers::{Answerer, Tab};
+use crate::answers::{Answerer, Heard, Tab};
 use crate::error::Result;
 use crate::gold::gold_logprobs;
 use crate::policy::Sampler;
@@ -29,9 +29,6 @@ pub struct ProbingReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Calibration>,
 }
-
-/// The answers to one task; `None` where one did not come.
-type Said = Vec<Option<String>>;
 
 /// What was measured of a task in batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,11 +100,11 @@ impl SelfPlay<'_> {
         prober: &dyn Answerer,
         stream: Stream,
         tab: &mut Tab,
-    ) -> Result<(Vec<Measured>, Vec<Said>)> {
+    ) -> Result<(Vec<Measured>, Vec<Heard>)> {
         let probe = &self.config.probe;
         let worth = |at: usize, attempts| settings.worth(priors[at].given(attempts), &self.config.frontier);
         let mut known = vec![Attempts::default(); tasks.len()];
-        let mut said: Vec<Said> = vec![Vec::new(); tasks.len()];
+        let mut heard = vec![Heard::default(); tasks.len()];
         let mut open: Vec<usize> = (0..tasks.len()).collect();
         let mut asked = 0;
         while !open.is_empty() && asked < probe.samples {
@@ -117,19 +114,19 @@ impl SelfPlay<'_> {
             let (which, sampling) = (asked..to, &probe.sampling);
             let answers = self.attempt(&some, &theirs, prober, sampling, which, stream, &mut |_| true)?;
             for (&at, answers) in open.iter().zip(tab.book(answers)?) {
-                said[at].extend(answers);
-                known[at] = solved(&verdicts(tasks[at].1, &said[at], stages[at].as_ref()));
+                heard[at].extend(answers);
+                known[at] = solved(&verdicts(tasks[at].1, &heard[at].texts, stages[at].as_ref()));
             }
             asked = to;
             open.retain(|&at| !settings.knows(worth(at, known[at])));
         }
         let measured = |(at, attempts): (usize, Attempts)| {
-            let (worth, probes) = (worth(at, attempts), said[at].len());
+            let (worth, probes) = (worth(at, attempts), heard[at].texts.len());
             // Without an outcome there is a belief, but nothing was measured: it is unknown, not of middling worth.
             let paid = (0 < attempts.tried()).then_some(worth.mean);
             Measured { attempts, probes, worth: paid, deviation: worth.deviation, gold: None }
         };
         let measured = known.into_iter().enumerate().map(measured).collect();
-        Ok((measured, said))
+        Ok((measured, heard))
     }
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use toolr0_curriculum::{Attempts, Candidate, Forecast, Guard, Posterior, SpecLaw};
 use toolr0_model::rng::{Stream, uniform_f64};
 use toolr0_model::weights::Tensors;
@@ -25,7 +26,7 @@ use toolr0_reward::{Reward, Stage, Verdict, judge_on, wire};
 use toolr0_tools::{Prompt, Source, Task, TaskId};
 
 use crate::alarm::Raised;
-use crate::answers::{Answerer, Answers, Cast, Tab};
+use crate::answers::{Answerer, Answers, Cast, Heard, Tab};
 use crate::assignment::{Assignment, GivenTools};
 use crate::checkpoint::Store;
 use crate::config::{EndpointRole, Menu, RunConfig};
@@ -295,7 +296,8 @@ impl<'a> SelfPlay<'a> {
         let clock = Instant::now();
         let stream = self.root.child(iteration).child("generator").child(step);
         let sampler = state.generator.sampler(config.rl.max_rows)?;
-        let (memory, judged, mut said) = (&state.memory, self.heeds_judge(state), Vec::new());
+        let (memory, judged) = (&state.memory, self.heeds_judge(state));
+        let (mut said, mut found) = (Vec::new(), Vec::new());
         let pay_by = self.paid_by(judged);
         let mut round = gather(rollout.prompts, rollout.group_size, config.rl.dynamic_sampling, |round| {
             let stream = round_of(stream, round);
@@ -303,7 +305,7 @@ impl<'a> SelfPlay<'a> {
             let prompts = ask(&asked, stream, rollout.group_size, |asked| asked.prompt(config.style));
             let groups = self.write_tasks(&sampler, &asked, &prompts, &rollout.sampling, &mut |_| true)?;
             let foresight = (solver, state.forecast.as_ref());
-            let (probed, measured, tab) =
+            let (mut probed, measured, tab) =
                 self.probe(&groups, &asked, foresight, judged, stream.child("probe"))?;
             let pay = |((rollout, asked), worth): ((&Rollout, &Assignment<'_>), &Probed)| {
                 asked.reward(&rollout.text, &worth.curriculum, &pay_by)
@@ -312,6 +314,7 @@ impl<'a> SelfPlay<'a> {
             let heard = hear(&groups, &asked, &probed);
             memory.charge(config.novelty, &heard, &mut rewards);
             said.extend(heard.into_iter().flatten());
+            found.extend(probed.iter_mut().filter_map(|p| p.found.take()));
             let mut round = Round::new(groups, rewards, Reward::total, &prompts[0].0);
             round.rates = probed.iter().filter_map(|p| p.attempts.rate()).collect();
             round.probed = probed.iter().map(|p| p.attempts).collect();
@@ -327,6 +330,7 @@ impl<'a> SelfPlay<'a> {
             probing::learn(forecast, &round.measured, settings.memory);
         }
         round.told = self.remember(&mut state.memory, &said, &said);
+        state.found.extend(found);
         let at = Place { steps: config.selfplay.generator_steps, stream, clock };
         self.learn(state, Role::Generator, round, reference, &at, observer)
     }
@@ -381,15 +385,14 @@ impl<'a> SelfPlay<'a> {
     ) -> Result<(Vec<Probed>, Vec<Measured>, Tab)> {
         let (config, cast) = (self.config, Cast::new(solver, self.outside));
         let sound = |(rollout, asked): (&Rollout, &Assignment<'_>)| {
-            let task = asked.parse(&rollout.text).ok()?;
-            asked.verify(&task, &config.reward.generator.verify).ok()?;
-            Some((task, asked.seed()))
+            let candidate = asked.candidate(&rollout.text).ok()?;
+            asked.verify(&candidate.task, &config.reward.generator.verify).ok()?;
+            Some(candidate)
         };
-        let tasks: Vec<Option<(Task, Option<u64>)>> = each_with(groups, asked).map(sound).collect();
+        let tasks: Vec<Option<Candidate>> = each_with(groups, asked).map(sound).collect();
         let valid: Vec<(usize, &Task)> =
-            tasks.iter().enumerate().filter_map(|(i, t)| Some((i, &t.as_ref()?.0))).collect();
-        let stages: Vec<Option<Stage<'_>>> =
-            tasks.iter().flatten().map(|(_, seed)| self.stage(*seed)).collect();
+            tasks.iter().enumerate().filter_map(|(i, c)| Some((i, &c.as_ref()?.task))).collect();
+        let stages: Vec<Option<Stage<'_>>> = tasks.iter().flatten().map(|c| self.stage(c.seed)).collect();
         let mut out = vec![Probed::default(); tasks.len()];
         let (mut tab, mut measured, attempts) = (Tab::default(), Vec::new(), stream.child("attempts"));
         let answers = if let Some(settings) = &config.probe.posterior {
@@ -412,19 +415,25 @@ impl<'a> SelfPlay<'a> {
             let answers =
                 self.attempt(&valid, &stages, cast.prober, sampling, which, attempts, &mut |_| true)?;
             let answers = tab.book(answers)?;
-            for (((i, task), stage), answers) in valid.iter().zip(&stages).zip(&answers) {
-                let attempts = solved(&verdicts(task, answers, stage.as_ref()));
+            for (((i, task), stage), heard) in valid.iter().zip(&stages).zip(&answers) {
+                let attempts = solved(&verdicts(task, &heard.texts, stage.as_ref()));
                 out[*i].attempts = attempts;
                 out[*i].curriculum.difficulty = config.frontier.score(attempts);
             }
             answers
         };
-        for ((i, task), answers) in valid.iter().zip(&answers) {
+        for ((i, task), heard) in valid.iter().zip(&answers) {
             out[*i].task = Some(task.id());
-            out[*i].insight = Insight::of(task, answers);
+            out[*i].insight = Insight::of(task, &heard.texts);
         }
         if judged {
             self.judge(&valid, cast.judge, stream.child("judge"), &mut tab, &mut out)?;
+        }
+        if config.dataset.pool_probed {
+            let found = tasks.into_iter().flatten().zip(answers).map(|(c, heard)| self.measured(c, heard));
+            out.iter_mut().filter(|probed| probed.task.is_some()).zip(found).for_each(|(probed, found)| {
+                probed.found = Some(found);
+            });
         }
         Ok((out, measured, tab))
     }
@@ -447,7 +456,7 @@ impl<'a> SelfPlay<'a> {
             let prompts: Vec<_> = open.iter().map(ask).collect();
             tab.judge_calls += prompts.len();
             let answers = judge.answer(&prompts, &probe.judge_sampling, &mut |_| true)?;
-            let mut replies = tab.book(answers)?.into_iter().flatten();
+            let mut replies = tab.book(answers)?.into_iter().flat_map(|heard| heard.texts);
             open.retain(|(i, _)| {
                 let score = replies.next().flatten().and_then(|text| wire::judge::parse(&text));
                 out[*i].curriculum = out[*i].curriculum.judged(score);
@@ -633,6 +642,18 @@ pub(crate) struct Probed {
     pub(crate) task: Option<TaskId>,
     /// The answers, explained.
     pub(crate) insight: Insight,
+    /// The same task and answers, where they may be trained on.
+    pub(crate) found: Option<MeasuredTask>,
+}
+
+/// A sound task, with the frozen solver's answers to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasuredTask {
+    /// The task and what was measured of it.
+    pub candidate: Candidate,
+    /// The answers that measured it.
+    pub heard: Heard,
 }
 
 /// What became of the answers to a task. One that did not come is unknown.
@@ -655,11 +676,12 @@ fn place(i: usize, wanted: usize, n: usize) -> usize {
     if wanted <= n { i * n / wanted } else { i % n }
 }
 
-/// How many tasks were solved 0, 1, .. `k` times; those without an attempt are not counted.
+/// How many tasks were solved 0, 1, .. `k` times; of those with more or fewer attempts, what is nearest to their rate.
+/// Those without an attempt are not counted.
 pub(crate) fn histogram(attempts: impl Iterator<Item = Attempts>, k: usize) -> Vec<usize> {
     let mut counts = vec![0; k + 1];
-    for attempts in attempts.filter(|attempts| 0 < attempts.tried()) {
-        counts[(attempts.solved() as usize).min(k)] += 1;
+    for rate in attempts.filter_map(Attempts::rate) {
+        counts[(rate * k as f64).round() as usize] += 1;
     }
     counts
 }
@@ -679,8 +701,8 @@ mod tests {
     #[test]
     fn a_histogram_counts_tasks_by_how_often_they_were_solved() {
         let of = |solved, tried| Attempts::new(solved, tried).unwrap();
-        let all = [of(0, 4), of(4, 4), of(0, 0), of(4, 4), of(1, 3)];
-        assert_eq!(histogram(all.into_iter(), 4), [1, 1, 0, 0, 2]);
+        let all = [of(0, 4), of(4, 4), of(0, 0), of(4, 4), of(1, 3), of(2, 8), of(8, 8)];
+        assert_eq!(histogram(all.into_iter(), 4), [1, 2, 0, 0, 3]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::ledger::digest;
 use crate::memory::Memory;
 use crate::optim::{AdamW, Moments};
 use crate::policy::{Agent, Role, Rollout};
+use crate::selfplay::MeasuredTask;
 
 /// The parts of an iteration that a run goes through in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +98,8 @@ pub struct State {
     pub tasks: Vec<Candidate>,
     /// Samples that measured these tasks and were not trained on yet; only where a run uses them.
     pub drawn: BTreeMap<TaskId, Vec<Rollout>>,
+    /// Sound tasks of the generator's turn at hand, with the answers that measured them; only where they become candidates.
+    pub found: Vec<MeasuredTask>,
     /// What success is forecast from; only where a run forecasts.
     pub forecast: Option<Forecast>,
     /// The exam of the base and after each iteration.
@@ -132,6 +135,7 @@ const FORMAT: u32 = 1;
 const STATE: &str = "state.json";
 const TASKS: &str = "tasks.jsonl";
 const ROLLOUTS: &str = "rollouts.jsonl";
+const FOUND: &str = "found.jsonl";
 const MOMENTS: &str = "optimizer.safetensors";
 const ADAPTER: &str = "adapter";
 
@@ -150,6 +154,7 @@ impl State {
             optimizer: AdamW::new(config.rl.adamw.clone()),
             tasks: Vec::new(),
             drawn: BTreeMap::new(),
+            found: Vec::new(),
             forecast: config.loss_prior().map(|_| Forecast::default()),
             exams: Vec::new(),
             records: 0,
@@ -169,6 +174,9 @@ impl State {
 
     /// Goes on to the next turn, which has an optimiser of its own.
     pub fn end_turn(&mut self, config: &RunConfig) {
+        if self.position.turn == Turn::Dataset {
+            self.found.clear();
+        }
         if self.position.turn == Turn::Solver {
             self.drawn.clear();
         }
@@ -226,6 +234,12 @@ impl State {
                 self.drawn.iter().map(|drawn| json(&drawn, &path)).collect::<Result<_>>()?;
             save_text(&path, &lines.concat())?;
         }
+        if !self.found.is_empty() {
+            let path = dir.join(FOUND);
+            let lines: Vec<String> =
+                self.found.iter().map(|found| json(found, &path)).collect::<Result<_>>()?;
+            save_text(&path, &lines.concat())?;
+        }
         self.memory.save(dir)
     }
 
@@ -260,6 +274,12 @@ impl State {
             false => BTreeMap::new(),
         };
         let learner = if saved.position.turn == Turn::Generator { &generator } else { &solver };
+        let found =
+            |line: &str| serde_json::from_str(line).map_err(|error| damaged(FOUND, error.to_string()));
+        let found = match dir.join(FOUND).exists() {
+            true => read(FOUND)?.lines().map(found).collect::<Result<_>>()?,
+            false => Vec::new(),
+        };
         let moments = match saved.updates {
             0 => Moments::new(),
             _ => read_moments(&dir.join(MOMENTS), learner)?,
@@ -275,6 +295,7 @@ impl State {
             optimizer: AdamW::restored(config.rl.adamw.clone(), moments, saved.updates),
             tasks,
             drawn,
+            found,
             forecast: saved.forecast,
             exams: saved.exams,
             records: saved.records,

@@ -5,7 +5,7 @@ use toolr0_reward::calibration::{Bounds, Trial, Trust, trials};
 use toolr0_reward::judge;
 use toolr0_tools::Task;
 
-use crate::answers::{Answerer, Cast, Tab};
+use crate::answers::{Answerer, Cast, Heard, Tab};
 use crate::config::{EndpointRole, TrustConfig};
 use crate::error::Result;
 use crate::ledger::Cost;
@@ -107,8 +107,8 @@ impl SelfPlay<'_> {
             let stages = vec![None; tasks.len()];
             let answers =
                 self.attempt(&tasks, &stages, cast.verifier, sampling, 0..1, stream, &mut |_| true)?;
-            let agrees = |(Trial { task, .. }, answers): (&Trial, &Vec<Option<String>>)| {
-                let text = answers.first()?.as_ref()?;
+            let agrees = |(Trial { task, .. }, heard): (&Trial, &Heard)| {
+                let text = heard.texts.first()?.as_ref()?;
                 Some(f64::from(judge(task, text).solved))
             };
             let verdicts: Vec<_> = trials.iter().zip(&tab.book(answers)?).map(agrees).collect();

@@ -21,20 +21,27 @@ pub fn dev(seed: u64, n: usize) -> Vec<Task> {
     held_out(seed, n, Split::Dev)
 }
 
+/// `n` exam questions of `seed` over what is left of their menus without the tools that they need: the near misses, with
+/// which nothing can be done. The gold is to call nothing.
+pub fn abstention(seed: u64, n: usize) -> Vec<Task> {
+    held_out_tasks(seed, Split::Exam).filter_map(without_its_tools).take(n).collect()
+}
+
+fn without_its_tools(mut task: Task) -> Option<Task> {
+    task.tools.retain(|tool| task.gold.iter().all(|call| call.name != tool.name));
+    task.gold.clear();
+    (!task.tools.is_empty()).then_some(task)
+}
+
 fn held_out(seed: u64, n: usize, split: Split) -> Vec<Task> {
-    let law = nano_law();
-    let mut seen = HashSet::with_capacity(n);
-    let mut tasks = Vec::with_capacity(n);
-    for i in 0.. {
-        if tasks.len() == n {
-            break;
-        }
-        let (_, task) = draw_task(&mut rng_of(seed, i), &law, split);
-        if seen.insert(task.question.clone()) {
-            tasks.push(task);
-        }
-    }
-    tasks
+    held_out_tasks(seed, split).take(n).collect()
+}
+
+/// Held-out tasks without end, no two with the same question.
+fn held_out_tasks(seed: u64, split: Split) -> impl Iterator<Item = Task> {
+    let (law, mut seen) = (nano_law(), HashSet::new());
+    let tasks = (0..).map(move |i| draw_task(&mut rng_of(seed, i), &law, split).1);
+    tasks.filter(move |task| seen.insert(task.question.clone()))
 }
 
 #[cfg(test)]
@@ -139,6 +146,21 @@ mod tests {
         assert_ne!(exam(3, 50), exam(4, 50));
         let questions: HashSet<_> = dev(3, 200).into_iter().map(|t| t.question).collect();
         assert_eq!(questions.len(), 200);
+    }
+
+    #[test]
+    fn to_abstain_is_right_where_the_tools_are_gone() {
+        let (whole, bare) = (exam(5, 200), abstention(5, 150));
+        let mut whole = whole.iter();
+        for task in &bare {
+            let origin = whole.find(|whole| whole.question == task.question).expect("in the exam's order");
+            assert!(task.gold.is_empty() && !task.tools.is_empty());
+            let called = |name: &str| origin.gold.iter().any(|call| call.name == name);
+            assert!(task.tools.iter().all(|tool| !called(&tool.name) && origin.tools.contains(tool)));
+            let left = origin.tools.iter().filter(|tool| !called(&tool.name)).count();
+            assert_eq!(task.tools.len(), left);
+        }
+        assert!(toolr0_reward::judge(&bare[0], &toolr0_reward::wire::solver::write("none fits", &[])).solved);
     }
 
     #[test]

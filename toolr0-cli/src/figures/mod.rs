@@ -3,6 +3,7 @@
 mod curriculum;
 mod errors;
 mod exam;
+mod forecast;
 mod training;
 
 use serde_json::Value;
@@ -44,7 +45,7 @@ pub(crate) fn sections(log: &RunLog) -> Vec<Section> {
     let sections = [
         ("Exam", exam::figures(log)),
         ("Rewards", training::rewards(log)),
-        ("The frontier", curriculum::frontier(log)),
+        ("The frontier", [curriculum::frontier(log), vec![forecast::reliability(log)]].concat()),
         ("Curriculum", curriculum::composition(log)),
         ("What was dropped", curriculum::funnel(log)),
         ("Mistakes and repetition", errors::figures(log)),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 use toolr0_reward::stats::{Difference, bootstrap_mean, mcnemar_exact, paired_bootstrap};
 
 use crate::chart::{Bars, Chart, Row, Tone, Unit};
@@ -34,17 +35,38 @@ pub(crate) struct Outcome {
     pub(crate) difference: Option<Difference>,
     /// McNemar's exact test of the same pairs, pooled over seeds.
     pub(crate) p_value: Option<f64>,
+    /// Mean number of tokens that a run generated, of both roles, exams aside.
+    pub(crate) tokens: Option<f64>,
+    /// Accuracy less that of the base, per million of these tokens.
+    pub(crate) gain_per_million: Option<f64>,
+    /// Its 95 % interval, questions drawn again.
+    pub(crate) gain_interval: Option<(f64, f64)>,
 }
 
-/// Which questions the last solver of a finished run got right, and the accuracy of its base.
-fn last_sitting(dir: &Path) -> Option<(Vec<bool>, f64)> {
+/// What a finished run came to.
+#[derive(Clone, Debug)]
+struct Finished {
+    /// Which questions its base got right.
+    base: Vec<bool>,
+    /// Which ones its last solver did.
+    last: Vec<bool>,
+    /// Tokens generated on the way; `None` where the run does not tell.
+    tokens: Option<f64>,
+}
+
+fn finished(dir: &Path) -> Option<Finished> {
     let log = RunLog::open(dir).ok()?;
     if log.result["stopped"].as_bool() != Some(false) {
         return None;
     }
     let (_, base) = log.exams.first()?;
     let (_, last) = log.exams.last()?;
-    Some((last.correct.clone(), base.accuracy))
+    let turns = log.result["cost"]["turns"].as_object();
+    let spent = |turn: &Value| {
+        Some(turn["generator_tokens"].as_f64()? + turn["solver_tokens"].as_f64()?).filter(|n| 0.0 < *n)
+    };
+    let tokens = turns.map(|turns| turns.values().filter_map(spent).sum()).filter(|n| 0.0 < *n);
+    Some(Finished { base: base.correct.clone(), last: last.correct.clone(), tokens })
 }
 
 /// Whether a run is finished.
@@ -54,30 +76,38 @@ pub(crate) fn is_finished(dir: &Path) -> bool {
 
 /// Everything that is finished of the sweep in `out`.
 pub(crate) fn outcomes(out: &Path, cells: &[CellPlan], seeds: &[u64]) -> Vec<Outcome> {
-    let sat: Vec<BTreeMap<u64, (Vec<bool>, f64)>> = cells
+    let runs: Vec<BTreeMap<u64, Finished>> = cells
         .iter()
-        .map(|cell| seeds.iter().filter_map(|&s| Some((s, last_sitting(&run_dir(out, cell, s))?))).collect())
+        .map(|cell| seeds.iter().filter_map(|&s| Some((s, finished(&run_dir(out, cell, s))?))).collect())
         .collect();
-    let one = |(cell, sat_here): (&CellPlan, &BTreeMap<u64, (Vec<bool>, f64)>)| {
-        let all: Vec<&Vec<bool>> = sat_here.values().map(|(correct, _)| correct).collect();
-        let shares = shares(&all);
-        let bases: Vec<f64> = sat_here.values().map(|(_, base)| *base).collect();
+    let one = |(cell, runs_here): (&CellPlan, &BTreeMap<u64, Finished>)| {
+        let last = shares(&runs_here.values().map(|run| &run.last).collect::<Vec<_>>());
+        let base = shares(&runs_here.values().map(|run| &run.base).collect::<Vec<_>>());
+        let tokens: Option<Vec<f64>> = runs_here.values().map(|run| run.tokens).collect();
+        let tokens = tokens.as_deref().and_then(mean);
+        let per_million = |tokens: f64| -> Vec<f64> {
+            last.iter().zip(&base).map(|(last, base)| (last - base) / (tokens / 1e6)).collect()
+        };
+        let gains = tokens.map(per_million).unwrap_or_default();
         let (difference, p_value) = match cell == &cells[0] {
             true => (None, None),
-            false => compare(&sat[0], sat_here),
+            false => compare(&runs[0], runs_here),
         };
         Outcome {
             cell: cell.name.clone(),
-            seeds: sat_here.keys().copied().collect(),
-            missing: seeds.iter().copied().filter(|seed| !sat_here.contains_key(seed)).collect(),
-            accuracy: mean(&shares),
-            interval: bootstrap_mean(&shares, RESAMPLES, 0),
-            base: mean(&bases),
+            seeds: runs_here.keys().copied().collect(),
+            missing: seeds.iter().copied().filter(|seed| !runs_here.contains_key(seed)).collect(),
+            accuracy: mean(&last),
+            interval: bootstrap_mean(&last, RESAMPLES, 0),
+            base: mean(&base),
             difference,
             p_value,
+            tokens,
+            gain_per_million: mean(&gains),
+            gain_interval: bootstrap_mean(&gains, RESAMPLES, 0),
         }
     };
-    cells.iter().zip(&sat).map(one).collect()
+    cells.iter().zip(&runs).map(one).collect()
 }
 
 /// Of each question the share of sittings that got it right.
@@ -90,11 +120,11 @@ fn shares(sittings: &[&Vec<bool>]) -> Vec<f64> {
 
 /// The second cell against the first, over the seeds that both have.
 fn compare(
-    first: &BTreeMap<u64, (Vec<bool>, f64)>,
-    second: &BTreeMap<u64, (Vec<bool>, f64)>,
+    first: &BTreeMap<u64, Finished>,
+    second: &BTreeMap<u64, Finished>,
 ) -> (Option<Difference>, Option<f64>) {
     let both: Vec<(&Vec<bool>, &Vec<bool>)> =
-        first.iter().filter_map(|(seed, (a, _))| Some((a, &second.get(seed)?.0))).collect();
+        first.iter().filter_map(|(seed, a)| Some((&a.last, &second.get(seed)?.last))).collect();
     if both.is_empty() {
         return (None, None);
     }
@@ -113,8 +143,19 @@ fn mean(x: &[f64]) -> Option<f64> {
 
 /// A table in Markdown, which is also one for a terminal.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
-    let head =
-        ["cell", "seeds", "base", "accuracy", "95 % interval", "difference", "95 % interval", "McNemar p"];
+    let head = [
+        "cell",
+        "seeds",
+        "base",
+        "accuracy",
+        "95 % interval",
+        "difference",
+        "95 % interval",
+        "McNemar p",
+        "tokens, M",
+        "points per M",
+        "95 % interval",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     let share = |x: f64| format!("{:.1} %", 100.0 * x);
     for outcome in outcomes {
@@ -135,6 +176,9 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
             difference.map_or_else(String::new, |d| signed(d.mean)),
             difference.map_or_else(String::new, |d| format!("{} to {}", signed(d.low), signed(d.high))),
             outcome.p_value.map_or_else(String::new, |p| format!("{p:.1e}")),
+            outcome.tokens.map_or_else(String::new, |n| format!("{:.3}", n / 1e6)),
+            outcome.gain_per_million.map_or_else(String::new, |gain| format!("{:.1}", 100.0 * gain)),
+            outcome.gain_interval.map_or_else(String::new, range),
         ]);
     }
     let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
@@ -178,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    fn finished(dir: &Path, correct: &[bool]) {
+    fn write_run(dir: &Path, correct: &[bool]) {
         std::fs::create_dir_all(dir).unwrap();
         let line = |iteration: usize, correct: &[bool]| {
             let solved = correct.iter().filter(|c| **c).count();
@@ -189,7 +233,9 @@ mod tests {
         let base = vec![false; correct.len()];
         let lines = format!("{}\n{}\n", line(0, &base), line(1, correct));
         std::fs::write(dir.join("metrics.jsonl"), lines).unwrap();
-        std::fs::write(dir.join("result.json"), "{\"stopped\": false}").unwrap();
+        let turn = json!({"generator_tokens": 150_000, "solver_tokens": 100_000});
+        let result = json!({"stopped": false, "cost": {"turns": {"dataset": turn, "solver": turn}}});
+        std::fs::write(dir.join("result.json"), result.to_string()).unwrap();
     }
 
     #[test]
@@ -197,9 +243,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let cell = |name: &str| CellPlan { name: name.into(), folder: name.into(), yaml: String::new() };
         let cells = [cell("full"), cell("less"), cell("failed")];
-        finished(&run_dir(home.path(), &cells[0], 1), &[true, true, true, false]);
-        finished(&run_dir(home.path(), &cells[0], 2), &[true, true, false, false]);
-        finished(&run_dir(home.path(), &cells[1], 2), &[true, false, false, false]);
+        write_run(&run_dir(home.path(), &cells[0], 1), &[true, true, true, false]);
+        write_run(&run_dir(home.path(), &cells[0], 2), &[true, true, false, false]);
+        write_run(&run_dir(home.path(), &cells[1], 2), &[true, false, false, false]);
         std::fs::create_dir_all(run_dir(home.path(), &cells[2], 1)).unwrap();
         let all = outcomes(home.path(), &cells, &[1, 2]);
         let [full, less, failed]: [Outcome; 3] = all.try_into().unwrap();
@@ -207,11 +253,16 @@ mod tests {
         assert!(full.difference.is_none() && full.missing.is_empty());
         assert_eq!((less.seeds.clone(), less.missing.clone(), less.accuracy), (vec![2], vec![1], Some(0.25)));
         assert_eq!(less.difference.unwrap().mean, -0.25);
+        assert_eq!((full.tokens, full.gain_per_million), (Some(5e5), Some(0.625 / 0.5)));
+        assert_eq!((failed.tokens, failed.gain_per_million), (None, None));
         assert!(0.99 < less.p_value.unwrap(), "one question says nothing");
         assert_eq!((failed.accuracy, failed.missing.len()), (None, 2));
         let text = table(&[full.clone(), less, failed.clone()]);
         assert!(
-            text.contains("| less   | 1 of 2 |") && text.contains("62.5 %") && text.contains("-25.0"),
+            text.contains("| less   | 1 of 2 |")
+                && text.contains("62.5 %")
+                && text.contains("-25.0")
+                && text.contains("| 0.500     | 125.0        |"),
             "{text}"
         );
         let lengths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();

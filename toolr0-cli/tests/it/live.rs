@@ -30,7 +30,10 @@ impl Drop for Ended {
 #[track_caller]
 fn check(home: &Path, source: &str) {
     let listed = succeed(home, &["tools", "list", source]);
-    assert!(listed.starts_with("healthcare (3 tools)\n  find_checkup(patient: string)\n"), "{listed}");
+    assert!(
+        listed.starts_with("healthcare (3 tools)\n  find_checkup(patient: string, date: string)\n"),
+        "{listed}"
+    );
     let good = r#"{"name": "postpone_checkup", "arguments": {"patient": "Nora", "time": "07:30"}}"#;
     let bad = r#"{"name": "postpone_checkup", "arguments": {"patient": "Nora", "time": "noon"}}"#;
     let coerced = r#"{"name": "postpone_checkup", "arguments": {"patient": 7, "time": "07:30"}}"#;

@@ -174,6 +174,27 @@ impl RunConfig {
                 return Err(Error::UnusedOption { option: "dataset.reuse_within", user: user.to_owned() });
             }
         }
+        if self.dataset.pool_probed {
+            let unused = |user: &str| {
+                Err(Error::UnusedOption { option: "dataset.pool_probed", user: user.to_owned() })
+            };
+            if self.selfplay.generator_steps == 0 {
+                return unused("a generator that is only prompted");
+            }
+            if self.selfplay.shared_weights {
+                return unused("shared weights, of which each step's probes are another solver's,");
+            }
+            if outside(&[EndpointRole::Teacher]) {
+                return unused("a run with a teacher, who has not seen the generator's steps,");
+            }
+            if self.dataset.temperature != self.probe.sampling.temperature {
+                return Err(Error::Config {
+                    option: "dataset.pool_probed",
+                    expected: "false unless dataset.temperature is that of probe.sampling".into(),
+                    got: "true".into(),
+                });
+            }
+        }
         Ok(())
     }
 

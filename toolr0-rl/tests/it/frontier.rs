@@ -166,6 +166,55 @@ fn samples_drawn_elsewhere_are_refused() {
     config.check().unwrap_err();
 }
 
+#[test]
+fn tasks_of_the_generators_steps_are_candidates_with_their_probes() {
+    let mut config = reusing(2);
+    config.dataset.candidates = 30;
+    let apart = log(&config);
+    config.dataset.pool_probed = true;
+    let pooled = log(&config);
+    let entered = |log: &Log, name: &str| -> Option<usize> {
+        let dataset = log.lines().into_iter().find(|line| line["record"] == "dataset").unwrap();
+        let stage = dataset["funnel"].as_array().unwrap().iter().find(|stage| stage["name"] == name)?;
+        let dropped: u64 = stage["drops"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        assert!(dropped <= stage["entered"].as_u64().unwrap());
+        stage["entered"].as_u64().map(|n| n as usize)
+    };
+    // Two steps of twelve completions; thirty in all.
+    assert_eq!((entered(&apart, "parse"), entered(&apart, "probed before")), (Some(30), None));
+    assert_eq!(entered(&pooled, "parse"), Some(30 - 24));
+    let sound: usize = generator_steps(&pooled).iter().flat_map(|step| &step.p_hat).sum();
+    let all = entered(&pooled, "probed before").unwrap();
+    assert!(0 < sound && sound <= all && all <= sound + 6, "{sound} of {all}");
+    assert_eq!(entered(&pooled, "dedup"), Some(all));
+    let cost = |log: &Log| -> (usize, usize) {
+        let dataset = log.entries.iter().filter(|entry| entry.position.turn == Turn::Dataset);
+        dataset.fold((0, 0), |(g, s), e| (g + e.cost.generator_tokens, s + e.cost.solver_tokens))
+    };
+    let (before, after) = (cost(&apart), cost(&pooled));
+    assert!(3 * after.0 < before.0 && after.1 < before.1, "{before:?} tokens became {after:?}");
+    // Their probes are the solver's rollouts, and what the difficulty was measured by: four, where the dataset draws five.
+    let samples = pooled.lines().into_iter().find(|line| line["record"] == "samples").unwrap();
+    let tried = |task: &Value| task["candidate"]["attempts"]["tried"].as_u64().unwrap();
+    assert!(samples["tasks"].as_array().unwrap().iter().any(|task| tried(task) == 4), "{samples}");
+    assert!(pooled.steps().iter().any(|step| step.role == "solver" && 0 < step.reused));
+}
+
+#[test]
+fn what_pools_nothing_is_refused() {
+    let refused = |change: fn(&mut RunConfig)| {
+        let mut config = reusing(0);
+        config.dataset.pool_probed = true;
+        config.check().unwrap();
+        change(&mut config);
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("dataset.pool_probed"), "{error}");
+    };
+    refused(|c| c.selfplay.generator_steps = 0);
+    refused(|c| c.selfplay.shared_weights = true);
+    refused(|c| c.dataset.temperature = 0.5);
+}
+
 /// Four completions of each task's prompt; samples `from..to` of them alone.
 fn drawn(sampler: &Sampler, which: std::ops::Range<usize>) -> Vec<Group> {
     let stream = Stream::root(5);

@@ -114,6 +114,7 @@ fn forecasts_and_samples_to_be_trained_on_go_on_too() {
     config.probe.sampling = config.solver.sampling.clone();
     config.dataset.temperature = 1.0;
     config.dataset.reuse_within = 2;
+    config.dataset.pool_probed = true;
     let loss_prior = Some(LossPriorConfig { after: 1, ..LossPriorConfig::default() });
     config.probe.posterior = Some(PosteriorConfig { loss_prior, ..PosteriorConfig::default() });
     check_every_checkpoint(&config, 1 + 2 * 7);

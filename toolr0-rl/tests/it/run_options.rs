@@ -187,6 +187,7 @@ fn dataset_rows() -> Vec<Row> {
         row(Shown::Run, "dataset.agreement", json!(1.0)),
         many(row(Shown::Run, "dataset.tasks", json!(1))),
         many(row(Shown::Run, "dataset.reuse_within", json!(2))).after("dataset.temperature", json!(1.0)),
+        row(Shown::Run, "dataset.pool_probed", json!(true)).after("dataset.temperature", json!(0.7)),
         row(Shown::Dataset, "dataset.agree", json!("each_call")).after("dataset.agreement", json!(0.5)),
         row(Shown::Dataset, "dataset.bands.hard_below", json!(0.1)),
         row(Shown::Dataset, "dataset.bands.easy_above", json!(0.5)),
