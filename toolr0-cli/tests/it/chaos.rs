@@ -3,9 +3,11 @@
 //! [`crate::crash`].
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -22,6 +24,25 @@ const SHORT: [&str; 8] =
 fn short<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let more: Vec<_> = SHORT.iter().copied().chain([out]).chain(more.iter().copied()).collect();
     tiny(&more)
+}
+
+/// Runs to the end, which must come within half a minute of when a healthy run's would: a fault may end a run, and never
+/// make it wait. How long the healthy one takes is measured, because machines differ.
+#[track_caller]
+pub(crate) fn in_time(mut command: Command) -> Output {
+    static HEALTHY: OnceLock<Duration> = OnceLock::new();
+    let healthy = HEALTHY.get_or_init(|| {
+        let (home, clock) = (tempfile::tempdir().unwrap(), Instant::now());
+        succeed(home.path(), &short("healthy", &[]));
+        clock.elapsed()
+    });
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ((sender, receiver), id) = (mpsc::channel(), child.id().to_string());
+    std::thread::spawn(move || _ = sender.send(child.wait_with_output().unwrap()));
+    receiver.recv_timeout(*healthy + Duration::from_secs(30)).unwrap_or_else(|_| {
+        _ = Command::new("kill").args(["-9", &id]).status();
+        panic!("a run among faults has not come to its end 30 s behind a healthy one, which took {healthy:?}")
+    })
 }
 
 /// What a run leaves that does not depend on the clock.
@@ -94,7 +115,9 @@ fn a_slow_disk_changes_nothing_and_a_run_killed_while_it_writes_goes_on() {
     let whole = left(&home.join("whole"));
     assert!(whole.0.iter().any(|record| record["role"] == "solver"), "the solver had nothing to learn");
     let slow = ("FAULTS_DISK", "25");
-    let output = among(home, &library, slow).args(short("slow", &[])).output().unwrap();
+    let mut slow = among(home, &library, slow);
+    slow.args(short("slow", &[]));
+    let output = in_time(slow);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(left(&home.join("slow")) == whole, "a slow disk has changed a run");
     // Of each checkpoint every file, the folder, its new name and the folder of all.
@@ -137,8 +160,9 @@ fn a_clock_that_jumps_changes_no_bit() {
     child.kill().unwrap();
     child.wait().unwrap();
     let first = count(home);
-    let output =
-        among(home, &library, jumps).args(["--quiet", "selfplay", "--resume", "r"]).output().unwrap();
+    let mut rest = among(home, &library, jumps);
+    rest.args(["--quiet", "selfplay", "--resume", "r"]);
+    let output = in_time(rest);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(0 < first && 0 < count(home), "nobody looked at the clock");
     let records = lines(&dir.join("metrics.jsonl"));
@@ -223,7 +247,9 @@ fn a_judge_that_talks_nonsense_gives_no_score() {
     ] {
         more.extend(["--set", set]);
     }
-    let output = crate::run(home.path(), &short("r", &more));
+    let mut judged = toolr0(home.path());
+    judged.args(short("r", &more));
+    let output = in_time(judged);
     assert!(output.status.success(), "{}", stderr(&output));
     let records = lines(&home.path().join("r/metrics.jsonl"));
     let step = records.iter().find(|record| record["role"] == "generator").unwrap();
@@ -283,9 +309,11 @@ printf '{"value": %s}\n' "$call""#;
     let on = AtomicBool::new(true);
     let (output, kills) = std::thread::scope(|scope| {
         let killer = scope.spawn(|| kill_what_stays(&script, &on));
-        let output = crate::run(home, &short("r", &more));
-        on.store(false, Ordering::Relaxed);
-        (output, killer.join().unwrap())
+        let mut called = toolr0(home);
+        called.args(short("r", &more));
+        let output = std::panic::catch_unwind(AssertUnwindSafe(|| in_time(called)));
+        on.store(false, Ordering::Relaxed); // Else the killer would go on after a failure, and the scope wait for it.
+        (output.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), killer.join().unwrap())
     });
     assert!(output.status.success(), "{}", stderr(&output));
     let records = lines(&home.join("r/metrics.jsonl"));

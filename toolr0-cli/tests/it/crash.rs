@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use toolr0_model::rng::{Stream, uniform_f64};
 
+use crate::chaos::in_time;
 use crate::runs::{lines, timeless};
 use crate::{last_json, names, run, stderr, succeed, tiny, toolr0};
 
@@ -203,7 +204,8 @@ fn a_disk_that_fills_up_ends_the_run_and_loses_nothing() {
     let script = "trap '' XFSZ; ulimit -f 20000; exec \"$0\" \"$@\"";
     let mut shell = Command::new("sh");
     shell.args(["-c", script, env!("CARGO_BIN_EXE_toolr0")]).args(two_iterations("r", &[]));
-    let output = shell.current_dir(home.path()).output().unwrap();
+    shell.current_dir(home.path());
+    let output = in_time(shell);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("optimizer.safetensors"), "{}", stderr(&output));
     let checkpoints = names(&home.path().join("r/checkpoints"));
@@ -242,7 +244,10 @@ fn verifiers_and_judges_that_fail_do_not_end_a_run() {
     assert!(0.0 < per("generator", "generator_tokens") && 0.0 < per("generator", "judge_calls"));
     assert!(0.0 < per("dataset", "solver_tokens") && 0.0 < per("solver", "trained_positions"));
 
-    succeed(home.path(), &tiny(&["--quiet", "--out", "nan", "--set", "drill.nan_rewards=0.3"]));
+    let mut nan = toolr0(home.path());
+    nan.args(tiny(&["--quiet", "--out", "nan", "--set", "drill.nan_rewards=0.3"]));
+    let output = in_time(nan);
+    assert!(output.status.success(), "{}", stderr(&output));
     let steps: Vec<Value> =
         lines(&home.path().join("nan/metrics.jsonl")).into_iter().filter(|r| r["record"] == "step").collect();
     assert!(steps.iter().all(|step| step["reward"].is_number() && step["update"]["loss"].is_number()));
