@@ -160,6 +160,10 @@ pub(crate) struct Selfplay {
     /// (calls are checked); the same as `--set menu=given --set tools=SOURCE`
     #[arg(long, value_name = "SOURCE")]
     pub(crate) tools: Option<String>,
+    /// Run programs among these tools only where the machine has every layer of their confinement, which `toolr0 doctor` lists;
+    /// the same as `--set strict=true`
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Where every random number comes from; the same as `--set seed=N`
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -186,7 +190,7 @@ pub(crate) struct Selfplay {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Go on with a run from its last checkpoint, bit for bit; all else stands in its directory
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "config", "set", "tools", "seed", "out", "questions", "guard",
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "config", "set", "tools", "strict", "seed", "out", "questions", "guard",
         "endpoint_roles", "endpoint", "endpoint_model", "endpoint_timeout", "endpoint_concurrency", "endpoint_retries",
         "endpoint_patience", "keep_iterations", "dry_run"])]
     pub(crate) resume: Option<PathBuf>,

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 use toolr0_curriculum::{PosteriorConfig, SpecLaw};
-use toolr0_rl::RunConfig;
+use toolr0_rl::config::DatasetConfig;
 use toolr0_rl::loss::{CorrectionLevel, ImportanceCorrection, OutOfBounds};
+use toolr0_rl::{Error, RunConfig};
 
 /// The configurations that are part of the program: name, text.
 pub(crate) const CONFIGS: [(&str, &str); 5] = [
@@ -24,6 +25,9 @@ pub(crate) const CONFIGS: [(&str, &str); 5] = [
 
 /// The configuration of a run without `--config`.
 pub(crate) const DEFAULT: &str = "nano";
+
+/// How the name of an embedded configuration begins in errors.
+const EMBEDDED: &str = "embedded ";
 
 /// Tables whose keys are data: whatever stands there is no misspelling. A table given replaces the default's.
 pub(crate) const TABLES: [&str; 4] = ["spec.domains", "spec.contexts", "spec.calls", "spec.menus"];
@@ -42,7 +46,7 @@ pub(crate) fn read(name: &str) -> Result<(String, String)> {
     let path = Path::new(name);
     if !path.exists() {
         if let Some((name, text)) = CONFIGS.iter().find(|(known, _)| *known == name) {
-            return Ok((format!("embedded {name}.yaml"), (*text).to_owned()));
+            return Ok((format!("{EMBEDDED}{name}.yaml"), (*text).to_owned()));
         }
         let known = CONFIGS.map(|(name, _)| name).join(", ");
         bail!("there is no file {name}, and no embedded configuration of that name (there are {known})");
@@ -64,9 +68,31 @@ pub(crate) fn resolve(source: &str, text: &str, sets: &[String], seed: Option<u6
     if let Some(seed) = seed {
         run.seed = seed;
     }
+    if source.starts_with(EMBEDDED) {
+        give_up_savings(&mut run, sets);
+    }
     check(&run)
         .with_context(|| if sets.is_empty() { source.to_owned() } else { format!("{source} with --set") })?;
     Ok(Setup { model, run })
+}
+
+/// An embedded configuration uses samples twice to save tokens. Where a `--set` rules that out, it does without: nobody asked for
+/// it, and what the run does instead is the paper's. Somebody's own file, or a `--set` of these keys, is taken at its word.
+fn give_up_savings(run: &mut RunConfig, sets: &[String]) {
+    type GiveUp = fn(&mut DatasetConfig);
+    let savings: [(&str, GiveUp); 2] = [
+        ("dataset.reuse_within", |dataset| dataset.reuse_within = 0),
+        ("dataset.pool_probed", |dataset| dataset.pool_probed = false),
+    ];
+    let asked = |key: &str| sets.iter().any(|set| set.starts_with(key) || set.starts_with("dataset="));
+    for _ in 0..savings.len() {
+        let Err(Error::UnusedOption { option, .. } | Error::Config { option, .. }) = run.check() else {
+            return;
+        };
+        for (_, give_up) in savings.iter().filter(|(key, _)| *key == option && !asked(key)) {
+            give_up(&mut run.dataset);
+        }
+    }
 }
 
 /// `default` with the keys of `sets` changed: for configurations that have no file.

@@ -39,6 +39,9 @@ pub struct RunConfig {
     pub menu: Menu,
     /// The source of given tools, such as `world:travel,calendar`. Whoever starts the run opens it. Default none.
     pub tools: Option<String>,
+    /// Whether programs (`process:..`) run only where the machine has every layer of their confinement. Default false: without
+    /// those that are missing.
+    pub strict: bool,
     /// How often a solver may call, and what it reads in between.
     pub turns: TurnsConfig,
     /// The law of task specs: domains, contexts, calls, menus. What is left out is the paper's.

@@ -9,6 +9,7 @@ use toolr0_reward::{Stage, Verdict, judge_on};
 use toolr0_tools::{Task, TaskId};
 
 use crate::answers::{Cast, Heard, Tab};
+use crate::config::DatasetConfig;
 use crate::error::{Error, Result};
 use crate::ledger::{Cost, Entry, lines};
 use crate::memory::Said;
@@ -124,7 +125,7 @@ impl SelfPlay<'_> {
             heard.for_each(|(id, heard)| _ = known.entry(id).or_insert(heard));
         }
         pool.step("dedup", dedup);
-        self.withdraw(&mut pool.candidates, stream.child("withdrawn"));
+        let withdrawn = self.withdraw(&mut pool.candidates, stream.child("withdrawn"));
         let mut contaminated = Vec::new();
         if let Some(guard) = self.guard {
             pool.step("guard", |all| {
@@ -168,7 +169,7 @@ impl SelfPlay<'_> {
         }
         let most = data.samples.max(if data.pool_probed { config.probe.samples } else { 0 });
         let p_hat = histogram(pool.candidates.iter().map(|c| c.attempts), most);
-        pool.step("cross-verification", |all| verify(all, data.agreement, data.agree));
+        pool.step("cross-verification", |all| confirmed(all, &withdrawn, data));
         let selection = data.selection();
         let mut failed = Ok(());
         pool.step("selection", |all| match select(all, &selection, &mut stream.child("selection").rng()) {
@@ -214,6 +215,20 @@ impl SelfPlay<'_> {
     }
 }
 
+/// Cross-verification. The gold of a task whose tools were withdrawn is right by how it was made and needs no agreement: one
+/// answer that finds it shows that it can be learned.
+fn confirmed(
+    all: Vec<Candidate>,
+    withdrawn: &BTreeSet<TaskId>,
+    data: &DatasetConfig,
+) -> (Vec<Candidate>, Drops) {
+    let sure = |c: &Candidate| 0 < c.attempts.solved() && withdrawn.contains(&c.task.id());
+    let (sure, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(sure);
+    let (mut kept, drops) = verify(rest, data.agreement, data.agree);
+    kept.extend(sure);
+    (kept, drops)
+}
+
 /// How many of the answers hold the gold call that the fewest of them hold.
 fn weakest_call(verdicts: &[Option<Verdict>]) -> Attempts {
     let n_calls = verdicts.iter().flatten().next().map_or(0, |verdict| verdict.held.len());
@@ -256,9 +271,24 @@ fn showcase<'s>(
 #[cfg(test)]
 mod tests {
     use toolr0_reward::wire;
-    use toolr0_tools::{ToolCall, ToolSpec};
+    use toolr0_tools::{Context, TaskSpec, ToolCall, ToolSpec};
 
     use super::*;
+
+    #[test]
+    fn a_withdrawn_tool_needs_one_answer_and_no_agreement() {
+        let spec = TaskSpec { domain: "math".into(), context: Context::SingleTurn, n_tools: 1, n_calls: 0 };
+        let candidate = |question: &str, solved| {
+            let task = Task { question: question.into(), tools: Vec::new(), gold: Vec::new() };
+            let attempts = Attempts::new(solved, 8).unwrap();
+            Candidate { attempts, weakest_call: attempts, ..Candidate::new(task, spec.clone()) }
+        };
+        let all = vec![candidate("found", 1), candidate("never found", 0), candidate("written", 1)];
+        let withdrawn = all[..2].iter().map(|c| c.task.id()).collect();
+        let data = DatasetConfig { agreement: 0.25, ..DatasetConfig::default() };
+        let (kept, drops) = confirmed(all.clone(), &withdrawn, &data);
+        assert_eq!((kept, drops.of("solver disagrees")), (all[..1].to_vec(), 2));
+    }
 
     #[test]
     fn the_weakest_call_is_the_one_that_fewest_answers_hold() {

@@ -1,6 +1,6 @@
 //! What the generator is asked for, and what it said: specs before a batch, and a memory of it afterwards.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use toolr0_curriculum::coverage::Cell;
 use toolr0_curriculum::{Candidate, draw_specs};
@@ -59,10 +59,10 @@ impl SelfPlay<'_> {
     }
 
     /// Takes the tools that are called off the menus of some candidates: what is left serves the question no longer.
-    /// Menus of which nothing would be left stay as they are.
-    pub(crate) fn withdraw(&self, candidates: &mut [Candidate], stream: Stream) {
+    /// Menus of which nothing would be left stay as they are. Returns which tasks came of it.
+    pub(crate) fn withdraw(&self, candidates: &mut [Candidate], stream: Stream) -> BTreeSet<TaskId> {
         let share = self.config.abstention.map_or(0.0, |abstention| abstention.withdrawn);
-        let mut rng = stream.rng();
+        let (mut rng, mut withdrawn) = (stream.rng(), BTreeSet::new());
         for Candidate { task, spec, .. } in candidates {
             let chosen = uniform_f64(&mut rng) < share;
             let called: HashSet<String> = task.gold.iter().map(|call| call.name.clone()).collect();
@@ -70,8 +70,10 @@ impl SelfPlay<'_> {
                 task.tools.retain(|tool| !called.contains(&tool.name));
                 task.gold.clear();
                 (spec.n_tools, spec.n_calls) = (task.tools.len(), 0);
+                withdrawn.insert(task.id());
             }
         }
+        withdrawn
     }
 
     /// The rewards of the generator: without the judge's part where it is not asked.

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Replay, global: Global) -> Result<()> {
     let (guard, _) = guard(&run.dataset.guard, &screen)?;
     let game = SelfPlay::new(&run, &base, &questions)?;
     let game = if run.dataset.guard.is_empty() { game } else { game.guarded(&guard) };
-    let tools = run.tools.as_deref().map(|source| source::open(source, false)).transpose()?;
+    let tools = run.tools.as_deref().map(|source| source::open(source, run.strict)).transpose()?;
     let game = match &tools {
         Some(tools) => given(game, tools, &run, &screen)?,
         None => game,

@@ -163,7 +163,7 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // A dry run starts no server.
-    let tools = job.run.tools.as_deref().map(|source| source::open(source, false)).transpose()?;
+    let tools = job.run.tools.as_deref().map(|source| source::open(source, job.run.strict)).transpose()?;
     let mut screen = Screen::new(global);
     if args.config.is_none() && args.resume.is_none() && job.model != EMBEDDED {
         screen.warn(
@@ -307,10 +307,11 @@ pub(crate) fn run(args: &Selfplay, global: Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `--tools` sets.
+/// What `--tools` and `--strict` set.
 pub(crate) fn given_sets(args: &Selfplay) -> Vec<String> {
     let of = |tools: &String| ["menu=given".to_owned(), format!("tools={}", json!(tools))];
-    args.tools.iter().flat_map(of).collect()
+    let strict = args.strict.then(|| "strict=true".to_owned());
+    args.tools.iter().flat_map(of).chain(strict).collect()
 }
 
 /// The flags that are keys of the configuration as well, behind those of `--set`.

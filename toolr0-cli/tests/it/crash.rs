@@ -220,8 +220,9 @@ fn verifiers_and_judges_that_fail_do_not_end_a_run() {
     // The base was never taught to judge: what it answers is garbage.
     let semantic = "reward.generator.curriculum_weights.semantic=0.5";
     // So many that some can be read, and so are judged.
-    let judged = ["--out", "judged", "--set", semantic, "--set", "generator.prompts=16"];
-    let result = last_json(&succeed(home.path(), &tiny(&[&judged[..], &["--json"]].concat())));
+    let mut judged = vec!["--out", "judged", "--set", semantic, "--set", "generator.prompts=16"];
+    judged.extend(["--set", "dataset.pool_probed=false"]); // else the generator's turn pays for all that the dataset needs
+    let result = last_json(&succeed(home.path(), &tiny(&[judged, vec!["--json"]].concat())));
     let turn = &result["cost"]["turns"]["generator"];
     let step = &lines(&home.path().join("judged/metrics.jsonl"))[1];
     let unscorable = step["unscorable"].as_u64().unwrap();

@@ -141,7 +141,15 @@ fn a_program_is_confined_and_called() {
         for layer in whole["layers"].as_array().unwrap().iter().filter(|layer| layer["there"] == false) {
             assert!(stderr(&strict).contains(layer["name"].as_str().unwrap()), "{}", stderr(&strict));
         }
+        let play = run(home, &tiny(&["--tools", "process:.", "--strict", "--out", "r"]));
+        assert!(stderr(&play).contains("this machine lacks"), "{}", stderr(&play));
+        assert!(!home.join("r").exists(), "a run that may not begin leaves nothing");
     }
+    let plan =
+        last_json(&succeed(home, &["selfplay", "--tools", "process:.", "--strict", "--dry-run", "--json"]));
+    assert_eq!(plan["config"]["strict"], true);
+    let world = run(home, &["selfplay", "--tools", "world:math", "--strict", "--dry-run"]);
+    assert!(stderr(&world).contains("`strict`"), "{}", stderr(&world));
 }
 
 #[test]

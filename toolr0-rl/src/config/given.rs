@@ -52,6 +52,9 @@ impl RunConfig {
         } else if self.reward.profile == toolr0_reward::Profile::Release {
             return unused("reward.profile", "menu `given`, of which the release has no rules,");
         }
+        if self.strict && !self.tools.as_ref().is_some_and(|tools| tools.starts_with("process:")) {
+            return unused("strict", "tools that are no programs (`process:..`)");
+        }
         if 1 < self.turns.most && !executed {
             return unused("turns.most", "a run without `reward.solver.executed`");
         }
@@ -94,6 +97,7 @@ mod tests {
             },
             &["`tools`"],
         );
+        refused(|c| c.strict = true, &["strict", "process:"]);
         refused(|c| c.reward.solver.executed = false, &["turns.most", "reward.solver.executed"]);
         refused(
             |c| c.endpoint = Some(EndpointConfig { url: "http://127.0.0.1:9".into(), ..Default::default() }),

@@ -55,8 +55,8 @@ fn row(shown: Shown, key: impl Into<String>, value: Value) -> Row {
     Row { key: key.into(), base: Vec::new(), value, along: Vec::new(), shown }
 }
 
-/// What the command line reads, and a run in this crate does not: its tests `configs`, `eval` and `endpoint` have these.
-const OF_THE_COMMAND_LINE: [&str; 4] = ["dataset.guard", "endpoint", "exam.items", "exam.pass_at"];
+/// What the command line reads, and a run in this crate does not: its tests `configs`, `eval`, `endpoint` and `live` have these.
+const OF_THE_COMMAND_LINE: [&str; 5] = ["dataset.guard", "endpoint", "exam.items", "exam.pass_at", "strict"];
 
 /// What needs given tools: the tests `given` and `conversation` have these, and that a run without them refuses them.
 const OF_GIVEN_TOOLS: [&str; 5] =
