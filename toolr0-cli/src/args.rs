@@ -444,6 +444,21 @@ Exits with 1 if a call does not end with a value.")]
         #[arg(long, value_name = "SECONDS", default_value_t = 2)]
         timeout: u64,
     },
+    /// Write held-out questions about the tools, in the exam's sentences and values
+    #[command(after_help = "\
+Example:
+  mkdir -p questions/own
+  toolr0 tools questions mcp:target/release/examples/clinic > questions/own/exam.jsonl
+  toolr0 eval --compare embedded runs/0-1/solver --bench questions
+
+For tools in the words of the embedded base (docs/src/base-model.md); a tool or an argument that it has no words for is named.")]
+    Questions {
+        /// `world:NAME,..`, `openapi:FILE`, `mcp:FILE`, `mcp:COMMAND`, `mcp:URL`, `wasm:MANIFEST` or `process:MANIFEST`
+        source: String,
+        /// How many; fewer if there are no more
+        #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        n: u32,
+    },
     /// Check calls without running them, and show what would be read as another type
     #[command(after_help = "\
 Example:

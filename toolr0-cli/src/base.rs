@@ -3,6 +3,7 @@
 use toolr0_model::Checkpoint;
 use toolr0_model::checkpoint::Embedded;
 use toolr0_tools::Task;
+use toolr0_tools::source::Menu;
 
 use crate::bootstrap::exam;
 
@@ -36,6 +37,15 @@ pub(crate) fn exam_questions(n: usize) -> Vec<Task> {
 /// The first `n` questions of the exam over menus that no longer serve them.
 pub(crate) fn abstention_questions(n: usize) -> Vec<Task> {
     exam::abstention(EXAM_SEED, n)
+}
+
+/// `n` questions about given tools, in the exam's words.
+///
+/// # Errors
+///
+/// What there are no words for.
+pub(crate) fn questions_about(menus: &[Menu], n: usize) -> Result<Vec<Task>, String> {
+    exam::about(EXAM_SEED, n, menus)
 }
 
 /// The first `n` questions of the development set.

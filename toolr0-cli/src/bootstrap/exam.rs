@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 
 use toolr0_tools::Task;
+use toolr0_tools::source::Menu;
 
 use super::corpus::{draw_task, nano_law};
 use super::lexicon::Split;
-use super::values::rng_of;
+use super::values::{below, rng_of, shuffle};
+use super::writer::write_about;
 
 /// `n` exam tasks of `seed`, no two with the same question. Nothing may be tuned on them.
 pub fn exam(seed: u64, n: usize) -> Vec<Task> {
@@ -25,6 +27,30 @@ pub fn dev(seed: u64, n: usize) -> Vec<Task> {
 /// which nothing can be done. The gold is to call nothing.
 pub fn abstention(seed: u64, n: usize) -> Vec<Task> {
     held_out_tasks(seed, Split::Exam).filter_map(without_its_tools).take(n).collect()
+}
+
+/// `n` tasks of `seed` about given tools, each over at most four of a menu, in the exam's sentence patterns and values: what
+/// no training text has, and what self-play on these tools does not draw.
+///
+/// # Errors
+///
+/// What there are no words for: a tool or an argument.
+pub fn about(seed: u64, n: usize, menus: &[Menu]) -> Result<Vec<Task>, String> {
+    let (law, mut seen) = (nano_law(), HashSet::new());
+    let one = |i| {
+        let mut rng = rng_of(seed, i);
+        let spec = law.draw(&mut rng);
+        let mut tools = menus[below(&mut rng, menus.len())].tools.clone();
+        shuffle(&mut rng, &mut tools);
+        tools.truncate(4);
+        tools.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        write_about(&mut rng, &tools, spec.n_calls, spec.context, Split::Exam)
+    };
+    // Few tools with few values may not have so many questions.
+    let tries = 100 * n as u64;
+    let fresh =
+        |task: &Result<Task, String>| task.as_ref().map_or(true, |task| seen.insert(task.question.clone()));
+    (0..tries).map(one).filter(fresh).take(n).collect()
 }
 
 fn without_its_tools(mut task: Task) -> Option<Task> {

@@ -284,6 +284,43 @@ fn tool(rng: &mut ChaCha8Rng, lex: &Lexicon, plan: &Plan) -> ToolSpec {
     ToolSpec::new(family.name.as_str(), description, properties, &required)
 }
 
+/// A tool that is there already. `Err` names what the lexicon has no words for.
+fn plan_of(lex: &Lexicon, tool: &ToolSpec) -> Result<Plan, String> {
+    let family = lex.families.iter().position(|family| family.name == tool.name);
+    let family = family.ok_or_else(|| format!("the tool {}", tool.name))?;
+    let slot = |param: toolr0_tools::spec::ParamSpec<'_>| {
+        let fits = |key: &super::lexicon::Key| {
+            let kind = param.schema.get("type").and_then(Value::as_str);
+            key.name == param.name && key.kind != Kind::Choice && kind == Some(key.kind.json_type())
+        };
+        let key = lex.keys.iter().position(fits);
+        let key = key.ok_or_else(|| format!("the argument {} of {}", param.name, tool.name))?;
+        Ok(Slot { key, required: param.required, offered: Vec::new() })
+    };
+    Ok(Plan { family, slots: tool.params().map(slot).collect::<Result<_, String>>()? })
+}
+
+/// A task about given tools, `n_calls` of them at most.
+///
+/// # Errors
+///
+/// What there are no words for: a tool or an argument.
+pub fn write_about(
+    rng: &mut ChaCha8Rng,
+    tools: &[ToolSpec],
+    n_calls: usize,
+    context: Context,
+    voice: impl Into<Voice>,
+) -> Result<Task, String> {
+    let (lex, voice) = (lexicon(), voice.into());
+    let mut plans: Vec<Plan> = tools.iter().map(|tool| plan_of(lex, tool)).collect::<Result<_, _>>()?;
+    shuffle(rng, &mut plans);
+    plans.truncate(n_calls);
+    let requests: Vec<Request> = plans.iter().map(|plan| request(rng, lex, plan, voice.split)).collect();
+    let question = question(rng, &requests, context, voice);
+    Ok(Task { question, tools: tools.to_vec(), gold: requests.into_iter().map(|r| r.call).collect() })
+}
+
 /// How the question says that `key` is `drawn`.
 fn clause(rng: &mut ChaCha8Rng, lex: &Lexicon, key: usize, drawn: &Drawn) -> String {
     let key = &lex.keys[key];

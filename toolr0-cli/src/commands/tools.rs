@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use toolr0_tools::schema::{Coercion, Refusal};
-use toolr0_tools::{Limits, Source, ToolCall, ToolSpec};
+use toolr0_tools::{Limits, Source, Task, ToolCall, ToolSpec};
 
 use crate::args::{Global, Tools};
+use crate::base;
 use crate::source;
 use crate::ui::out;
 
@@ -20,6 +21,7 @@ pub(crate) fn run(args: &Tools, global: Global) -> Result<ExitCode> {
             let limits = Limits { millis: timeout.saturating_mul(1000), ..Limits::default() };
             call(&source::open(source, *strict)?, source, calls, (*seed, limits), global)
         }
+        Tools::Questions { source, n } => questions(&source::open(source, false)?, source, *n as usize),
         Tools::Check { source, calls } => check(&source::open(source, false)?, calls, global),
     }
 }
@@ -45,6 +47,19 @@ fn list(source: &Source, global: Global) -> Result<ExitCode> {
         writeln!(text, "left out: {tool}: {reason}")?;
     }
     out(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line of benchmark questions for each.
+fn questions(source: &Source, name: &str, n: usize) -> Result<ExitCode> {
+    let no_words = |what| anyhow!("{name}: the embedded base has no words for {what}");
+    let tasks = base::questions_about(&source.menus, n).map_err(no_words)?;
+    let line = |(i, task): (usize, &Task)| {
+        let question = json!({"id": format!("own-{i}"), "benchmark": "own", "split": "exam",
+            "messages": [{"role": "user", "content": task.question}], "tools": task.tools, "answers": [task.gold], "meta": {}});
+        format!("{question}\n")
+    };
+    out(&tasks.iter().enumerate().map(line).collect::<String>())?;
     Ok(ExitCode::SUCCESS)
 }
 

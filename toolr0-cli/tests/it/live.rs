@@ -152,6 +152,39 @@ fn a_program_is_confined_and_called() {
     assert!(stderr(&world).contains("`strict`"), "{}", stderr(&world));
 }
 
+/// Held-out questions about given tools are a benchmark, the same each time, whose answers the tools take.
+#[test]
+fn questions_about_a_server_are_written() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let source = format!("mcp:{}", clinic().display());
+    let written = succeed(home, &["tools", "questions", &source, "--n", "12"]);
+    assert_eq!(written, succeed(home, &["tools", "questions", &source, "--n", "12"]));
+    std::fs::create_dir_all(home.join("questions/own")).unwrap();
+    let file = home.join("questions/own/exam.jsonl");
+    std::fs::write(&file, &written).unwrap();
+    let all = lines(&file);
+    assert_eq!(all.len(), 12);
+    for question in &all {
+        let text = question["messages"][0]["content"].as_str().unwrap();
+        for call in question["answers"][0].as_array().unwrap() {
+            let values = call["arguments"].as_object().unwrap().values();
+            assert!(
+                values.clone().count() == 2 && values.into_iter().all(|v| text.contains(v.as_str().unwrap()))
+            );
+            succeed(home, &["tools", "check", &source, &call.to_string()]);
+        }
+    }
+    let sheet = succeed(home, &["eval", "--bench", "questions", "--limit", "2"]);
+    assert!(sheet.contains("own/exam"), "{sheet}");
+    let foreign = run(home, &["tools", "questions", "world:math"]);
+    assert!(
+        stderr(&foreign).contains("world:math: the embedded base has no words for the tool "),
+        "{}",
+        stderr(&foreign)
+    );
+}
+
 #[test]
 fn a_module_is_called() {
     let home = tempfile::tempdir().unwrap();
