@@ -65,17 +65,17 @@ pub(super) fn reliability(log: &RunLog) -> Figure {
     let chart = Chart::Lines(Lines {
         x_label: "forecast",
         unit: Unit::Share,
-        x_ticks: [0.0, 0.25, 0.5, 0.75, 1.0].map(|x| (x, Unit::Share.show(x))).to_vec(),
+        x_ticks: [0, 25, 50, 75, 100].map(|x| (f64::from(x) / 100.0, format!("{x} %"))).to_vec(),
         x_range: Some((0.0, 1.0)),
         band: None,
         series: all,
     });
-    let told = [("Brier", mean(&brier)), ("AUC", mean(&auc)), ("probes saved", mean(&saved))];
+    let told = [("Brier", mean(&brier)), ("AUC", mean(&auc)), ("saved", mean(&saved))];
     let told: Vec<String> =
         told.iter().filter_map(|(name, x)| Some(format!("{name} {:.2}", (*x)?))).collect();
     let about = "Attempts by the success rate that was forecast for their task before any of them was drawn, in tenths, against the \
-                 share that was solved.";
-    Figure::new("forecast", format!("Forecasts of success: {}", told.join(", ")), about, chart)
+                 share that was solved; and the share of the probes that were not drawn.";
+    Figure::new("forecast", format!("Forecasts: {}", told.join(", ")), about, chart)
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     fn forecasts_of_all_steps_are_one_plot() {
         let step = |n: f64, solved: f64| json!({"brier": 0.2, "auc": 0.75, "reliability": [[0, 0.0, 0.0], [n, 0.15, solved]]});
         let figure = reliability(&log_of(&[step(10.0, 0.1), step(30.0, 0.3)]));
-        assert_eq!(figure.title, "Forecasts of success: Brier 0.20, AUC 0.75, probes saved 0.25");
+        assert_eq!(figure.title, "Forecasts: Brier 0.20, AUC 0.75, saved 0.25");
         let Chart::Lines(lines) = &figure.chart else { panic!("{figure:?}") };
         let [point] = &lines.series[0].points[..] else { panic!("{lines:?}") };
         assert!((point.x - 0.15).abs() < 1e-12 && (point.y.unwrap() - 0.25).abs() < 1e-12, "{point:?}");
