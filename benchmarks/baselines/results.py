@@ -69,7 +69,7 @@ def main():
     metadata = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     target = json.loads(subprocess.run(metadata, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)["target_directory"]
     for bench in args.bench.split(","):
-        command = ["cargo", "bench", "-p", "toolr0-benchmarks", "--bench", bench, "--", *([args.filter] * bool(args.filter))]
+        command = ["cargo", "bench", "--workspace", "--bench", bench, "--", *([args.filter] * bool(args.filter))]
         start = time.time()
         subprocess.run(command, cwd=ROOT, check=True)
         rows = criterion(pathlib.Path(target) / "criterion", start, " ".join(command))
