@@ -74,6 +74,29 @@ fn the_default_is_nano_from_the_embedded_base() {
     assert_eq!((model.as_str(), &config["style"]), ("embedded", &json!("compact")));
 }
 
+/// What the embedded set-up saves by, it does without where a `--set` rules it out; asked for by name, it is refused.
+#[test]
+fn savings_give_way_to_what_is_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let plan = |sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<_> = ["selfplay", "--dry-run", "--json"].into_iter().chain(sets).collect();
+        crate::run(home.path(), &args)
+    };
+    let savings = |sets: &[&str]| {
+        let output = plan(sets);
+        assert!(output.status.success(), "{}", crate::stderr(&output));
+        let dataset = last_json(crate::stdout(&output))["config"]["dataset"].clone();
+        (dataset["reuse_within"].as_u64().unwrap(), dataset["pool_probed"].as_bool().unwrap())
+    };
+    assert_eq!(savings(&[]), (16, true));
+    assert_eq!(savings(&["selfplay.shared_weights=true"]), (16, false));
+    assert_eq!(savings(&["solver.sampling.max_new_tokens=100"]), (0, true));
+    assert_eq!(savings(&["selfplay.generator_steps=0", "dataset.temperature=0.5"]), (0, false));
+    let refused = plan(&["selfplay.shared_weights=true", "dataset.pool_probed=true"]);
+    assert!(crate::stderr(&refused).contains("`dataset.pool_probed`"), "{}", crate::stderr(&refused));
+}
+
 /// A run in `toolr0-rl` never reads these two: questions are drawn, and the base's headroom measured, by the program.
 #[test]
 fn keys_of_the_exam_change_the_plan() {
