@@ -37,6 +37,10 @@ pub fn abstention(seed: u64, n: usize) -> Vec<Task> {
 /// What there are no words for: a tool or an argument.
 pub fn about(seed: u64, n: usize, menus: &[Menu]) -> Result<Vec<Task>, String> {
     let (law, mut seen) = (nano_law(), HashSet::new());
+    let menus: Vec<&Menu> = menus.iter().filter(|menu| !menu.tools.is_empty()).collect();
+    if menus.is_empty() {
+        return Err("a source without tools".to_owned());
+    }
     let one = |i| {
         let mut rng = rng_of(seed, i);
         let spec = law.draw(&mut rng);
@@ -172,6 +176,28 @@ mod tests {
         assert_ne!(exam(3, 50), exam(4, 50));
         let questions: HashSet<_> = dev(3, 200).into_iter().map(|t| t.question).collect();
         assert_eq!(questions.len(), 200);
+    }
+
+    #[test]
+    fn questions_are_about_the_tools_that_are_given() {
+        let tool = |name: &str, params: &[&str]| {
+            let properties = params.iter().map(|p| ((*p).to_owned(), serde_json::json!({"type": "string"})));
+            toolr0_tools::ToolSpec::new(name, "Do it.", properties.collect(), params)
+        };
+        let menus = |tools| [Menu { domain: "healthcare".into(), tools }];
+        let one = menus(vec![tool("find_checkup", &["patient"])]);
+        let tasks = about(3, 40, &one).unwrap();
+        assert_eq!(tasks, about(3, 40, &one).unwrap());
+        assert!(tasks.len() == 40 && tasks.iter().all(|t| t.tools == one[0].tools && t.gold.len() == 1));
+        let refused = |menus: &[Menu], words: &str| {
+            let error = about(3, 1, menus).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        refused(&[], "without tools");
+        refused(&menus(Vec::new()), "without tools");
+        refused(&menus(vec![tool("find_checkup", &[])]), "find_checkup, which takes no arguments");
+        refused(&menus(vec![tool("find_checkup", &["aura"])]), "the argument aura of find_checkup");
+        refused(&menus(vec![tool("read_minds", &["patient"])]), "the tool read_minds");
     }
 
     #[test]

@@ -297,7 +297,11 @@ fn plan_of(lex: &Lexicon, tool: &ToolSpec) -> Result<Plan, String> {
         let key = key.ok_or_else(|| format!("the argument {} of {}", param.name, tool.name))?;
         Ok(Slot { key, required: param.required, offered: Vec::new() })
     };
-    Ok(Plan { family, slots: tool.params().map(slot).collect::<Result<_, String>>()? })
+    let slots: Vec<Slot> = tool.params().map(slot).collect::<Result<_, String>>()?;
+    match slots.is_empty() {
+        true => Err(format!("the tool {}, which takes no arguments", tool.name)),
+        false => Ok(Plan { family, slots }),
+    }
 }
 
 /// A task about given tools, `n_calls` of them at most.
