@@ -29,8 +29,8 @@ pub fn abstention(seed: u64, n: usize) -> Vec<Task> {
     held_out_tasks(seed, Split::Exam).filter_map(without_its_tools).take(n).collect()
 }
 
-/// `n` tasks of `seed` about given tools, each over at most four of a menu, in the exam's sentence patterns and values: what
-/// no training text has, and what self-play on these tools does not draw.
+/// `n` tasks of `seed` about given tools, each over at most four of a menu, in the exam's sentence patterns and values, which
+/// no training text has.
 ///
 /// # Errors
 ///
