@@ -16,7 +16,7 @@ use crate::memory::Said;
 use crate::policy::{Rollout, Sampler};
 use crate::record::{Answer, DatasetReport, Observer, Phase, Record, Sample};
 use crate::said::{answered, mark_sound, overheard};
-use crate::selfplay::{MeasuredTask, SelfPlay, ask, each_with, histogram, mean, sampled, solved, verdicts};
+use crate::selfplay::{SelfPlay, ask, each_with, histogram, mean, sampled, solved, verdicts};
 use crate::state::State;
 
 /// What the candidates of one iteration have become.
@@ -160,12 +160,14 @@ impl SelfPlay<'_> {
         }
         let (mut answers, mut drawn) = (HashMap::new(), BTreeMap::new());
         for (candidate, heard) in pool.candidates.iter_mut().zip(heard) {
-            let found = self.measured(candidate.clone(), heard.unwrap_or_default());
-            *candidate = found.candidate;
-            answers.insert(candidate.task.id(), found.heard.texts);
+            let (Heard { texts, rollouts }, id) = (heard.unwrap_or_default(), candidate.task.id());
+            let verdicts = verdicts(&candidate.task, &texts, self.stage(candidate.seed).as_ref());
+            candidate.attempts = solved(&verdicts);
+            candidate.weakest_call = weakest_call(&verdicts);
             if 0 < data.reuse_within {
-                drawn.insert(candidate.task.id(), found.heard.rollouts);
+                drawn.insert(id.clone(), rollouts);
             }
+            answers.insert(id, texts);
         }
         let most = data.samples.max(if data.pool_probed { config.probe.samples } else { 0 });
         let p_hat = histogram(pool.candidates.iter().map(|c| c.attempts), most);
@@ -203,15 +205,6 @@ impl SelfPlay<'_> {
         let samples = showcase(&tasks, &answers, &|seed| self.stage(seed));
         let cost = Cost { generator_tokens: written, solver_tokens: tab.tokens, ..Cost::default() };
         Ok(Some(Dataset { tasks, drawn, samples, report, cost, said, asked }))
-    }
-}
-
-impl SelfPlay<'_> {
-    /// A task with what the answers to it say of it.
-    pub(crate) fn measured(&self, candidate: Candidate, heard: Heard) -> MeasuredTask {
-        let verdicts = verdicts(&candidate.task, &heard.texts, self.stage(candidate.seed).as_ref());
-        let (attempts, weakest_call) = (solved(&verdicts), weakest_call(&verdicts));
-        MeasuredTask { candidate: Candidate { attempts, weakest_call, ..candidate }, heard }
     }
 }
 

@@ -430,9 +430,9 @@ impl<'a> SelfPlay<'a> {
             self.judge(&valid, cast.judge, stream.child("judge"), &mut tab, &mut out)?;
         }
         if config.dataset.pool_probed {
-            let found = tasks.into_iter().flatten().zip(answers).map(|(c, heard)| self.measured(c, heard));
+            let found = tasks.into_iter().flatten().zip(answers);
             out.iter_mut().filter(|probed| probed.task.is_some()).zip(found).for_each(|(probed, found)| {
-                probed.found = Some(found);
+                probed.found = Some(ProbedTask { candidate: found.0, heard: found.1 });
             });
         }
         Ok((out, measured, tab))
@@ -643,16 +643,17 @@ pub(crate) struct Probed {
     /// The answers, explained.
     pub(crate) insight: Insight,
     /// The same task and answers, where they may be trained on.
-    pub(crate) found: Option<MeasuredTask>,
+    pub(crate) found: Option<ProbedTask>,
 }
 
-/// A sound task, with the frozen solver's answers to it.
+/// A sound task of the generator's own steps, with the frozen solver's answers to it. The dataset judges them, as it does those
+/// that it draws itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MeasuredTask {
-    /// The task and what was measured of it.
+pub struct ProbedTask {
+    /// The task.
     pub candidate: Candidate,
-    /// The answers that measured it.
+    /// The answers.
     pub heard: Heard,
 }
 

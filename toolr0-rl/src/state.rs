@@ -22,7 +22,7 @@ use crate::ledger::digest;
 use crate::memory::Memory;
 use crate::optim::{AdamW, Moments};
 use crate::policy::{Agent, Role, Rollout};
-use crate::selfplay::MeasuredTask;
+use crate::selfplay::ProbedTask;
 
 /// The parts of an iteration that a run goes through in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,8 +98,8 @@ pub struct State {
     pub tasks: Vec<Candidate>,
     /// Samples that measured these tasks and were not trained on yet; only where a run uses them.
     pub drawn: BTreeMap<TaskId, Vec<Rollout>>,
-    /// Sound tasks of the generator's turn at hand, with the answers that measured them; only where they become candidates.
-    pub found: Vec<MeasuredTask>,
+    /// Sound tasks of the generator's turn at hand, with the solver's answers; only where they become candidates.
+    pub found: Vec<ProbedTask>,
     /// What success is forecast from; only where a run forecasts.
     pub forecast: Option<Forecast>,
     /// The exam of the base and after each iteration.
