@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
+use toolr0_reward::ast::BenchItem;
 use toolr0_tools::schema::{Coercion, Refusal};
-use toolr0_tools::{Limits, Source, Task, ToolCall, ToolSpec};
+use toolr0_tools::{Limits, Message, Source, Task, ToolCall, ToolSpec};
 
 use crate::args::{Global, Tools};
 use crate::base;
@@ -55,9 +56,17 @@ fn questions(source: &Source, name: &str, n: usize) -> Result<ExitCode> {
     let no_words = |what| anyhow!("{name}: the embedded base has no words for {what}");
     let tasks = base::questions_about(&source.menus, n).map_err(no_words)?;
     let line = |(i, task): (usize, &Task)| {
-        let question = json!({"id": format!("own-{i}"), "benchmark": "own", "split": "exam",
-            "messages": [{"role": "user", "content": task.question}], "tools": task.tools, "answers": [task.gold], "meta": {}});
-        format!("{question}\n")
+        let item = BenchItem {
+            id: format!("own-{i}"),
+            benchmark: "own".to_owned(),
+            split: "exam".to_owned(),
+            messages: vec![Message::new("user", task.question.as_str())],
+            tools: task.tools.clone(),
+            answers: vec![task.gold.clone()],
+            answer_spec: None,
+            meta: Default::default(),
+        };
+        format!("{}\n", json!(item))
     };
     out(&tasks.iter().enumerate().map(line).collect::<String>())?;
     Ok(ExitCode::SUCCESS)
